@@ -1,0 +1,79 @@
+"""Read packet captures; learn in which TCP state both ends of every connection are, and how that is known.
+
+>>> import analyzer
+>>> analysis = analyzer.read("captures/life-of-a-connection/any.pcap")  # doctest: +SKIP
+>>> analysis.flows[["client", "server", "handshake", "close"]]  # doctest: +SKIP
+
+The names below are the public interface. They are loaded when first used: importing this package takes a few
+milliseconds and loads neither pandas, NumPy, scapy nor compiled code.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING
+
+from analyzer.errors import (
+    AnalyzerError,
+    CaptureError,
+    FilterError,
+    InterfaceError,
+    MissingDependency,
+    PermissionDenied,
+    StoreError,
+)
+from analyzer.settings import Settings
+
+if TYPE_CHECKING:
+    from analyzer.analysis import Analysis, Flow, load, read
+    from analyzer.frames.vocabulary import analysis_names
+    from analyzer.session import LiveSession, live
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Analysis",
+    "AnalyzerError",
+    "CaptureError",
+    "FilterError",
+    "Flow",
+    "InterfaceError",
+    "LiveSession",
+    "MissingDependency",
+    "PermissionDenied",
+    "Settings",
+    "StoreError",
+    "__version__",
+    "analysis_names",
+    "live",
+    "load",
+    "read",
+]
+
+_ROOMS = {
+    "Analysis": "analyzer.analysis",
+    "Flow": "analyzer.analysis",
+    "LiveSession": "analyzer.session",
+    "analysis_names": "analyzer.frames.vocabulary",
+    "live": "analyzer.session",
+    "load": "analyzer.analysis",
+    "read": "analyzer.analysis",
+}
+
+
+def __getattr__(name: str) -> object:
+    room = _ROOMS.get(name)
+    if room is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(room), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+if "pandas" in sys.modules:  # df.tcp is there at once for who has pandas already; else from the first read() or load()
+    importlib.import_module("analyzer.frames.accessor")

@@ -1,0 +1,315 @@
+"""What a read gives: the frames, and the questions that they answer."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+import analyzer.frames.accessor  # noqa: F401  # df.tcp is there from the first read on
+from analyzer.frames import schema, store
+from analyzer.frames.capture import Capture, describe
+from analyzer.frames.state_counts import counts_at, state_counts
+from analyzer.settings import Settings
+
+if TYPE_CHECKING:
+    import pathlib
+
+    from analyzer.diagnosis.first_questions import Answers
+    from analyzer.frames.build import Frames
+
+Path = str | os.PathLike[str]
+Progress = Callable[[float | None, int], None]
+"""Called now and then with the part read so far (0..1, None where the end is unknown) and the number of records."""
+
+
+class Analysis:
+    """One capture, read: plain pandas frames, and what can be asked of them.
+
+    Attributes
+    ----------
+    packets : DataFrame
+        One row per TCP segment, with both ends' states after it.
+    options : DataFrame
+        The options of the segments that carry MSS, window scale, SACK, fast open or MPTCP.
+    flows : DataFrame
+        One row per connection.
+    transitions : DataFrame
+        One row per state change of one end.
+    anomalies : DataFrame
+        One row per thing that went wrong.
+    findings : DataFrame
+        One row per diagnosis.
+    capture : Capture
+        What was read, what was skipped and why, where a file was damaged.
+    local_addresses : tuple of str
+        The capturing host's addresses, where the capture tells (``-i any``); else empty.
+    settings : Settings
+        What it was analysed with.
+
+    The columns stand in ``docs/frames.md``. Frames are not copied: what you change in them is changed.
+    """
+
+    def __init__(
+        self,
+        frames: dict[str, pd.DataFrame],
+        capture: Capture,
+        local_addresses: Iterable[str] = (),
+        settings: Settings | None = None,
+    ) -> None:
+        self.packets = frames["packets"]
+        self.options = frames["options"]
+        self.flows = frames["flows"]
+        self.transitions = frames["transitions"]
+        self.anomalies = frames["anomalies"]
+        self.findings = frames["findings"] if "findings" in frames else schema.empty("findings")
+        self.capture = capture
+        self.local_addresses = tuple(local_addresses)
+        self.settings = settings or Settings()
+
+    @classmethod
+    def of(cls, frames: Frames, settings: Settings) -> Analysis:
+        """Take over what the frames' room has built."""
+        named = {name: getattr(frames, name) for name in ("packets", "options", "flows", "transitions", "anomalies")}
+        capture = describe(frames.info, frames.skipped, frames.packets)
+        return cls(named, capture, frames.local_addresses, settings)
+
+    @property
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """All frames by name, as ``save`` writes them."""
+        return {name: getattr(self, name) for name in store.STORED}
+
+    def flow(self, number: int) -> Flow:
+        """Return one connection.
+
+        Raises
+        ------
+        KeyError
+            If there is no flow of this number.
+        """
+        if number not in self.flows.index:
+            raise KeyError(f"no flow {number}; there are {len(self.flows)}, see .flows")
+        return Flow(self, int(number))
+
+    def state_counts(
+        self,
+        freq: str | pd.Timedelta = "1s",
+        host: str | Sequence[str] | None = None,
+        port: int | None = None,
+    ) -> pd.DataFrame:
+        """Count sockets per state over time: what ``netstat -nat`` would have shown.
+
+        Parameters
+        ----------
+        freq : str or Timedelta
+            Width of a bin of time.
+        host : str or sequence of str, optional
+            An address, several, or ``"local"``. By default the local ends, where the capture tells which addresses
+            are local; else both ends.
+        port : int, optional
+            Only connections with this port at either end.
+
+        Returns
+        -------
+        DataFrame
+            Index `time` (UTC), one column a state; the states in force at the start of each bin. CLOSED and UNKNOWN
+            are not counted; LISTEN once per (address, port) that answered.
+
+        Raises
+        ------
+        ValueError
+            If freq is no duration, or ``"local"`` is asked for and the capture does not tell.
+        """
+        first, last = self.capture.first, self.capture.last
+        return state_counts(
+            self.transitions, first, last, freq=freq, hosts=self._hosts(host), flows=self._on_port(port)
+        )
+
+    def states_at(
+        self, time: pd.Timestamp, host: str | Sequence[str] | None = None, port: int | None = None
+    ) -> pd.Series[int]:
+        """Count sockets per state at one moment; parameters as ``state_counts``."""
+        moments = pd.DatetimeIndex([time if time.tzinfo else time.tz_localize("UTC")]).tz_convert("UTC")
+        table = counts_at(self.transitions, moments, hosts=self._hosts(host), flows=self._on_port(port))
+        return table.iloc[0].rename("sockets")
+
+    def answers(self) -> Answers:
+        """Answer the first questions as data; ``summary`` writes them out."""
+        from analyzer.diagnosis.first_questions import answer
+
+        return answer(self.flows, self.transitions, self.anomalies, self.capture, self.local_addresses)
+
+    def summary(self, *, color: bool = False, width: int = 100) -> str:
+        """Write what ``analyzer read`` prints: the first questions answered on one screen."""
+        from analyzer.views import text
+
+        return text.summary(self.answers(), self.capture, self.flows, color=color, width=width)
+
+    def save(self, folder: Path) -> pathlib.Path:
+        """Write all frames as Parquet, one folder a frame; ``analyzer.load`` reads them back exactly.
+
+        Raises
+        ------
+        StoreError
+            If the folder holds something else, or cannot be written.
+        """
+        return store.save(folder, self.frames, self.capture, self.local_addresses, self.settings)
+
+    def select(self, *, flow: int | None = None, port: int | None = None) -> Analysis:
+        """Return the part that is about one connection, or about connections with this port; numbers stay."""
+        if flow is None and port is None:
+            return self
+        chosen = self.flows.index.to_numpy() if port is None else np.asarray(self._on_port(port))
+        if flow is not None:
+            chosen = chosen[chosen == flow]
+        frames = {name: self.frames[name] for name in store.STORED}
+        for name in ("packets", "transitions", "anomalies"):
+            frames[name] = frames[name][frames[name]["flow"].isin(chosen)]
+        frames["options"] = frames["options"][frames["options"].index.isin(frames["packets"].index)]
+        frames["flows"] = frames["flows"][frames["flows"].index.isin(chosen)]
+        for name in ("transitions", "anomalies"):
+            frames[name] = frames[name].reset_index(drop=True)
+        return Analysis(frames, self.capture, self.local_addresses, self.settings)
+
+    def __repr__(self) -> str:
+        """Return the summary."""
+        return self.summary()
+
+    def _repr_html_(self) -> str:
+        from analyzer.views import html
+
+        return html.card(self.answers(), self.capture, self.flows)
+
+    def _hosts(self, host: str | Sequence[str] | None) -> tuple[str, ...] | None:
+        if host is None:
+            return self.local_addresses or None
+        if host == "local":
+            if not self.local_addresses:
+                raise ValueError("this capture does not tell which addresses are local: name them with host=")
+            return self.local_addresses
+        return (host,) if isinstance(host, str) else tuple(host)
+
+    def _on_port(self, port: int | None) -> Any:
+        if port is None:
+            return None
+        either = (self.flows["client_port"] == port) | (self.flows["server_port"] == port)
+        return self.flows.index[either].to_numpy()
+
+
+class Flow:
+    """One connection of an analysis.
+
+    Attributes
+    ----------
+    number : int
+        Its number, as in `flows` and in the other frames' column `flow`.
+    """
+
+    def __init__(self, analysis: Analysis, number: int) -> None:
+        self.number = number
+        self._analysis = analysis
+
+    @property
+    def row(self) -> pd.Series[Any]:
+        """Its row of `flows`."""
+        return self._analysis.flows.loc[self.number].squeeze()
+
+    @property
+    def packets(self) -> pd.DataFrame:
+        """Its segments."""
+        return self._analysis.packets[self._analysis.packets["flow"] == self.number]
+
+    @property
+    def transitions(self) -> pd.DataFrame:
+        """The state changes of both its ends."""
+        return self._analysis.transitions[self._analysis.transitions["flow"] == self.number]
+
+    @property
+    def anomalies(self) -> pd.DataFrame:
+        """What went wrong in it."""
+        return self._analysis.anomalies[(self._analysis.anomalies["flow"] == self.number).fillna(False)]
+
+    def __repr__(self) -> str:
+        """Return its head line and a line a segment."""
+        from analyzer.views import lines
+
+        return lines.flow_text(self.number, self.row, self.packets)
+
+    def _repr_html_(self) -> str:
+        from analyzer.views import html
+
+        return html.flow_card(self.number, self.row, self.packets, self.anomalies)
+
+
+def read(
+    paths: Path | Sequence[Path],
+    *,
+    bpf: str | None = None,
+    port: int | None = None,
+    copies: Literal["mark"] = "mark",
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> Analysis:
+    """Read captures and analyse them.
+
+    Parameters
+    ----------
+    paths : path or sequence of paths
+        A pcap or pcapng file, plain or compressed with gzip or zstd; a folder of them; several, which are read as one
+        capture in time order; ``"-"`` for a pipe on standard input.
+    bpf : str, optional
+        A capture filter in libpcap's language, applied to the file.
+    port : int, optional
+        Keep connections with this port at either end; numbers of frames and flows stay those of the whole capture.
+    copies : {"mark"}
+        What to do with a packet seen on several interfaces: it stays, and ``copy_of`` names its first sight.
+    settings : Settings, optional
+        Timers and limits.
+    progress : callable, optional
+        Called with the part read so far and the number of records.
+
+    Returns
+    -------
+    Analysis
+        What could be read. A damaged or truncated file raises nothing: see ``Analysis.capture.damage``.
+
+    Raises
+    ------
+    CaptureError
+        If there is no capture to read: missing, not readable, not a capture.
+    FilterError
+        If libpcap does not compile the filter.
+
+    Examples
+    --------
+    >>> import analyzer
+    >>> analysis = analyzer.read("captures/life-of-a-connection/any.pcap")  # doctest: +SKIP
+    >>> analysis.packets[["flags", "client_state", "server_state"]]  # doctest: +SKIP
+    """
+    from analyzer.capture.files import open_capture
+    from analyzer.frames.build import analyse
+
+    if copies != "mark":
+        raise ValueError(f"copies={copies!r} is not known yet: 'mark'")
+    settings = settings or Settings()
+    source = open_capture(paths, bpf=bpf, settings=settings)
+    try:
+        analysis = Analysis.of(analyse(source, settings, progress), settings)
+    finally:
+        source.close()
+    return analysis.select(port=port)
+
+
+def load(folder: Path) -> Analysis:
+    """Load what ``Analysis.save`` wrote.
+
+    Raises
+    ------
+    StoreError
+        If the folder holds no saved analysis, a damaged one, or one of another version.
+    """
+    saved = store.load(folder)
+    return Analysis(saved.frames, saved.capture, saved.local_addresses, saved.settings)

@@ -1,0 +1,161 @@
+"""Opening captures: one file, several, a folder, or a pipe."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from analyzer.capture.bpf import FilteredSource
+from analyzer.capture import pcap, pcapng
+from analyzer.capture.compressed import is_compressed
+from analyzer.capture.interfaces import InterfaceTable
+from analyzer.capture.merged import MergedSource
+from analyzer.capture.opened import STDIN, OpenedFile
+from analyzer.capture.records import CaptureInfo, Damage, Records, Source
+from analyzer.errors import CaptureError
+from analyzer.settings import Settings
+
+Path = str | os.PathLike[str]
+
+#: A fair lower bound of a record's length in a file: with it, a hint is rather too large than too small.
+_RECORD_BYTES = 90
+
+
+def open_capture(paths: Path | Sequence[Path], *, bpf: str | None = None, settings: Settings = Settings()) -> Source:
+    """Open one capture file, several, a folder of them, or a pipe.
+
+    Parameters
+    ----------
+    paths
+        A file, a folder (all captures in it, told by their content, in order of name), ``-`` for standard input, or several
+        of these, which are read as one capture in time order. pcap and pcapng, plain or in gzip or zstd.
+    bpf
+        A capture filter in tcpdump's language; records that it refuses are left out and counted in ``info.filtered_out``.
+    settings
+        Limits and sizes.
+
+    Raises
+    ------
+    CaptureError
+        There is nothing to read: missing, unreadable, empty, not a capture, a folder without captures. For a pipe it comes
+        with the first batch.
+    FilterError
+        libpcap does not compile the filter; raised with the first batch, when the link type is known.
+    MissingDependency
+        libpcap or zstandard is missing.
+    """
+    named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if not named:
+        raise CaptureError("no capture named. Name a file, a folder, or - for a pipe.")
+    files = [file for path in named for file in _expand(os.fsdecode(path), settings)]
+    if files.count(STDIN) > 1:
+        raise CaptureError("-: standard input can be read once only. Name it once.")
+    source = FileSource(files[0], settings) if len(files) == 1 else MergedSource(files, settings)
+    return FilteredSource(source, bpf) if bpf and bpf.strip() else source
+
+
+def _expand(path: str, settings: Settings) -> list[str]:
+    """A folder's captures; a file is itself."""
+    if path == STDIN or not os.path.isdir(path):
+        return [path]
+    try:
+        entries = sorted((entry for entry in os.scandir(path) if entry.is_file()), key=lambda entry: entry.name)
+    except OSError as error:
+        raise CaptureError(
+            f"{path}: the folder cannot be read ({error.strerror}). Try sudo, or name the files."
+        ) from error
+    found = [entry.path for entry in entries if _is_capture(entry.path)]
+    if not found:
+        raise CaptureError(
+            f"{path}: no captures in this folder ({len(entries)} other files). Name one that holds pcap or pcapng."
+        )
+    return found
+
+
+def _is_capture(path: str) -> bool:
+    """Whether a file in a folder is meant: it opens as a capture, or may not be read at all and has to be spoken of."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            start = file.read(4)
+    except OSError:
+        return False
+    if not is_compressed(start):
+        return start in pcap.MAGICS or start == pcapng.MAGIC
+    try:
+        OpenedFile(path, InterfaceTable(CaptureInfo()), 1, 65536, np.empty(4096, np.uint8)).close()
+    except CaptureError:
+        return False
+    return True
+
+
+class FileSource:
+    """A ``Source`` over one file or pipe."""
+
+    def __init__(self, path: str, settings: Settings) -> None:
+        self.info = CaptureInfo(files=[path])
+        self._path = path
+        self._settings = settings
+        self._table = InterfaceTable(self.info)
+        self._opened: OpenedFile | None = None
+        if path != STDIN and (not os.path.exists(path) or os.path.isfile(path)):
+            self._open()  # what waits for nobody is looked at now
+
+    def _open(self) -> OpenedFile:
+        if self._opened is None:
+            settings = self._settings
+            buffer = np.empty(max(64, settings.buffer_bytes), np.uint8)
+            self._opened = OpenedFile(
+                self._path, self._table, settings.batch_records, settings.record_limit_bytes, buffer
+            )
+            self.info.formats.append(self._opened.format)
+        return self._opened
+
+    @property
+    def size_hint(self) -> int | None:
+        """About how many records there will be."""
+        opened = self._opened
+        if opened is None or opened.size is None or opened.compressed:
+            return None
+        if self.info.records:
+            return opened.size * self.info.records // opened.consumed + 1
+        return opened.size // _RECORD_BYTES + 1
+
+    @property
+    def progress(self) -> float | None:
+        """The part of the file's bytes read so far."""
+        opened = self._opened
+        return min(1.0, opened.consumed / opened.size) if opened and opened.size else None
+
+    def batches(self) -> Iterator[Records]:
+        """Yield the file's records."""
+        reader, info = self._open().reader, self.info
+        room = self._settings.batch_records
+        numbers = np.arange(1, room + 1)
+        frame = np.empty(room, np.int64)
+        file = np.zeros(room, np.int32)
+        columns = reader.columns
+        while count := reader.read():
+            np.add(numbers[:count], info.records, out=frame[:count])
+            info.records += count
+            info.bytes += int(columns.captured[:count].sum(dtype=np.int64))
+            yield Records(
+                reader.window.data,
+                columns.offset[:count],
+                columns.captured[:count],
+                columns.wire[:count],
+                columns.time_ns[:count],
+                columns.interface[:count],
+                frame[:count],
+                file[:count],
+                frame[:count],
+                self._table.links,
+            )
+        if reader.damage:
+            info.damage.append(Damage(self._path, *reader.damage))
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._opened:
+            self._opened.close()

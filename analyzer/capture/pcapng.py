@@ -1,0 +1,277 @@
+"""Reading pcapng files: sections in either byte order, interfaces with their own clocks, packet blocks.
+
+The format: draft-ietf-opsawg-pcapng. The walk over packet blocks is compiled; section and interface descriptions come back
+to Python; all other blocks are passed over whole, without being kept in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from analyzer.capture.interfaces import InterfaceTable
+from analyzer.capture.reader import DAMAGE, DESCRIPTION, FULL, MORE, SKIP, Reader
+from analyzer.capture.records import Interface
+from analyzer.capture.ticks import ticks_to_ns
+from analyzer.capture.window import Window
+from analyzer.capture.words import u16, u32
+from analyzer.kernel import kernel
+
+SECTION, INTERFACE, OLD_PACKET, SIMPLE_PACKET, ENHANCED_PACKET = 0x0A0D0D0A, 1, 2, 3, 6
+MAGIC = SECTION.to_bytes(4, "big")
+_BYTE_ORDER_MAGIC = 0x1A2B3C4D
+
+#: Options of an interface description block.
+_END_OF_OPTIONS, _NAME, _RESOLUTION, _TIME_OFFSET = 0, 2, 9, 14
+
+#: Room that a packet block's options get beside the packet.
+_OPTIONS_ROOM = 65536
+
+#: Why a block is damage, by the number that the walk returns for it.
+_WRONG_LENGTH, _WRONG_TRAILER, _WRONG_PACKET, _NO_INTERFACE = range(1, 5)
+_WORDS = {
+    _WRONG_LENGTH: "a block has an impossible length",
+    _WRONG_TRAILER: "a block's two lengths differ",
+    _WRONG_PACKET: "a packet claims more bytes than its block has or than any packet has",
+    _NO_INTERFACE: "a packet names an interface that the section does not describe",
+}
+
+
+class _Section:
+    """What the interfaces of the current section mean, as arrays for the walk."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.index = np.zeros(8, np.int32)
+        self.resolution = np.zeros(8, np.uint8)
+        self.offset_s = np.zeros(8, np.int64)
+        self.snap_length = np.zeros(8, np.int64)
+
+    def add(self, index: int, resolution: int, offset_s: int, snap_length: int) -> None:
+        if self.count == len(self.index):
+            for name in ("index", "resolution", "offset_s", "snap_length"):
+                old = getattr(self, name)
+                setattr(self, name, np.concatenate([old, np.zeros_like(old)]))
+        at = self.count
+        self.index[at], self.resolution[at] = index, resolution
+        self.offset_s[at], self.snap_length[at] = offset_s, snap_length
+        self.count += 1
+
+
+@kernel
+def walk_pcapng(
+    data: npt.NDArray[np.uint8],
+    begin: int,
+    end: int,
+    big: bool,
+    limit: int,
+    interfaces: int,
+    index: npt.NDArray[np.int32],
+    resolution: npt.NDArray[np.uint8],
+    offset_s: npt.NDArray[np.int64],
+    snap_length: npt.NDArray[np.int64],
+    last_ns: int,
+    offset: npt.NDArray[np.int64],
+    captured: npt.NDArray[np.int32],
+    wire: npt.NDArray[np.int64],
+    time_ns: npt.NDArray[np.int64],
+    interface: npt.NDArray[np.int32],
+) -> tuple[int, int, int, int]:
+    """Walk the whole blocks in ``data[begin:end]`` up to the first that needs Python.
+
+    Returns the count of records, where the first unread block begins, what the walk stopped at, and that block's bytes
+    (for ``DAMAGE``: which).
+    """
+    at = begin
+    count = 0
+    while count < len(offset):
+        if end - at < 12:
+            return count, at, MORE, 12
+        kind = u32(data, at, big)
+        if kind == SECTION:  # reads the same in both orders; its length may be in the other one
+            return count, at, DESCRIPTION, 0
+        length = u32(data, at + 4, big)
+        if length < 12 or length & 3:
+            return count, at, DAMAGE, _WRONG_LENGTH
+        if kind == INTERFACE:
+            return count, at, DESCRIPTION, length
+        if kind == ENHANCED_PACKET or kind == OLD_PACKET:
+            fixed = 32
+        elif kind == SIMPLE_PACKET:
+            fixed = 16
+        else:
+            if end - at < length:
+                return count, at, SKIP, length
+            if u32(data, at + length - 4, big) != length:
+                return count, at, DAMAGE, _WRONG_TRAILER
+            at += length
+            continue
+        if length < fixed:
+            return count, at, DAMAGE, _WRONG_LENGTH
+        if length > limit + _OPTIONS_ROOM:
+            return count, at, DAMAGE, _WRONG_PACKET
+        if end - at < length:
+            return count, at, MORE, length
+        if u32(data, at + length - 4, big) != length:
+            return count, at, DAMAGE, _WRONG_TRAILER
+        local = 0
+        if kind == ENHANCED_PACKET:
+            local = u32(data, at + 8, big)
+        elif kind == OLD_PACKET:
+            local = u16(data, at + 8, big)
+        if local >= interfaces:
+            return count, at, DAMAGE, _NO_INTERFACE
+        if kind == SIMPLE_PACKET:
+            original = u32(data, at + 8, big)
+            taken = min(original, length - 16)
+            if snap_length[local] > 0:
+                taken = min(taken, snap_length[local])
+            offset[count] = at + 12
+        else:
+            taken = u32(data, at + 20, big)
+            original = u32(data, at + 24, big)
+            last_ns = ticks_to_ns(u32(data, at + 12, big), u32(data, at + 16, big), resolution[local], offset_s[local])
+            offset[count] = at + 28
+        if taken > limit or taken > length - fixed:
+            return count, at, DAMAGE, _WRONG_PACKET
+        captured[count] = taken
+        wire[count] = original
+        time_ns[count] = last_ns
+        interface[count] = index[local]
+        at += length
+        count += 1
+    return count, at, FULL, 0
+
+
+class PcapngReader(Reader):
+    """The records of a pcapng file; a Simple Packet Block, which has no time, takes the previous record's."""
+
+    format = "pcapng"
+
+    def __init__(self, window: Window, table: InterfaceTable, room: int, limit: int) -> None:
+        super().__init__(window, table, room, limit)
+        self._big = False
+        self._section = _Section()
+        self._used: set[int] = set()
+        self._last_ns = 0
+        self._stop_at(DESCRIPTION, 0)
+
+    def _walk(self) -> tuple[int, int, int]:
+        window, columns, section = self.window, self.columns, self._section
+        count, window.begin, status, amount = walk_pcapng(
+            window.data,
+            window.begin,
+            window.end,
+            self._big,
+            self._limit,
+            section.count,
+            section.index,
+            section.resolution,
+            section.offset_s,
+            section.snap_length,
+            self._last_ns,
+            columns.offset,
+            columns.captured,
+            columns.wire,
+            columns.time_ns,
+            columns.interface,
+        )
+        if count:
+            self._last_ns = int(columns.time_ns[count - 1])
+        return count, status, amount
+
+    def _stop_at(self, status: int, amount: int) -> None:
+        if status == DAMAGE:
+            self._spoil(_WORDS[amount])
+        elif status == SKIP:
+            self._skip(amount)
+        elif amount:
+            self._describe_interface(amount)
+        else:
+            self._begin_section()
+
+    def _word(self, at: int, size: int = 4) -> int:
+        """A word of the window's first unread block."""
+        first = self.window.begin + at
+        return int.from_bytes(self.window.data[first : first + size].tobytes(), "big" if self._big else "little")
+
+    def _whole(self, need: int) -> bool:
+        """Have ``need`` bytes of the first unread block in the window, or end."""
+        while self.window.end - self.window.begin < need:
+            if not self.window.fill(need):
+                self._end(need)
+                return False
+        return True
+
+    def _skip(self, length: int) -> bool:
+        """Pass over the first unread block; its end must repeat its length."""
+        start = self.window.offset
+        if not self.window.skip(length - 4) or not self._whole(4):
+            self._done = True
+            what = self.window.stream.damage or f"the file ends inside a block of {length:,} bytes"
+            self.damage = (start, what)
+            return False
+        if self._word(0) != length:
+            self._done = True
+            self.damage = (start, _WORDS[_WRONG_TRAILER])
+            return False
+        self.window.begin += 4
+        return True
+
+    def _begin_section(self) -> None:
+        if not self._whole(28):
+            return
+        for big in (False, True):
+            self._big = big
+            if self._word(8) == _BYTE_ORDER_MAGIC:
+                break
+        else:
+            return self._spoil("a section begins without the byte-order magic")
+        length = self._word(4)
+        if length < 28 or length & 3:
+            return self._spoil(_WORDS[_WRONG_LENGTH])
+        if self._word(12, 2) != 1:
+            return self._spoil(f"a section is of pcapng version {self._word(12, 2)}, which nobody has defined yet")
+        self._section = _Section()
+        self._used.clear()
+        self._skip(length)
+        return None
+
+    def _describe_interface(self, length: int) -> None:
+        if length < 20:
+            return self._spoil(_WORDS[_WRONG_LENGTH])
+        if length > self._limit + _OPTIONS_ROOM:
+            return self._spoil(f"an interface description claims {length:,} bytes")
+        if not self._whole(length):
+            return None
+        if self._word(length - 4) != length:
+            return self._spoil(_WORDS[_WRONG_TRAILER])
+        name, resolution, offset_s = None, 6, 0
+        for code, value in self._options(16, length - 4):
+            if code == _NAME:
+                name = value.rstrip(b"\0").decode("utf-8", "replace") or None
+            elif code == _RESOLUTION and len(value) == 1:
+                resolution = value[0]
+            elif code == _TIME_OFFSET and len(value) == 8:
+                offset_s = int.from_bytes(value, "big" if self._big else "little", signed=True)
+        snap_length = self._word(12)
+        index = self._table.add(Interface(self._word(8, 2), name, snap_length, self._big), self._used)
+        if index is None or self._section.count > 65535:
+            return self._spoil("the capture describes too many interfaces")
+        self._used.add(index)
+        self._section.add(index, resolution, offset_s, snap_length)
+        self.window.begin += length
+        return None
+
+    def _options(self, at: int, end: int) -> Iterator[tuple[int, bytes]]:
+        """The options of the first unread block; a malformed one ends them."""
+        while end - at >= 4:
+            code, length = self._word(at, 2), self._word(at + 2, 2)
+            at += 4
+            if code == _END_OF_OPTIONS or length > end - at:
+                return
+            first = self.window.begin + at
+            yield code, self.window.data[first : first + length].tobytes()
+            at += length + 3 & ~3

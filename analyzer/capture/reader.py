@@ -1,0 +1,76 @@
+"""What the readers of pcap and pcapng share: one file's records, a batch at a time."""
+
+from __future__ import annotations
+
+import abc
+
+import numpy as np
+
+from analyzer.capture.interfaces import InterfaceTable
+from analyzer.capture.window import Window
+
+#: What a record walk stopped at.
+MORE, FULL, DAMAGE, SKIP, DESCRIPTION = range(5)
+
+
+class Columns:
+    """The arrays of one file's batch, reused; meanings as in ``Records``."""
+
+    def __init__(self, room: int) -> None:
+        self.offset = np.zeros(room, np.int64)
+        self.captured = np.zeros(room, np.int32)
+        self.wire = np.zeros(room, np.int64)
+        self.time_ns = np.zeros(room, np.int64)
+        self.interface = np.zeros(room, np.int32)
+
+
+class Reader(abc.ABC):
+    """One file's records.
+
+    ``read`` walks what the window holds and asks it for more only when not one whole record is left, so a pipe's packets
+    are handed on as they come.
+    """
+
+    format: str
+
+    def __init__(self, window: Window, table: InterfaceTable, room: int, limit: int) -> None:
+        self.window = window
+        self.columns = Columns(room)
+        self.damage: tuple[int, str] | None = None  #: offset and sentence, once reading has stopped early
+        self._table = table
+        self._limit = min(limit, 2**31 - 2**17)
+        self._done = False
+
+    def read(self) -> int:
+        """Fill ``columns`` with the next records and return how many; 0 at the end."""
+        while not self._done:
+            count, status, amount = self._walk()
+            if count:
+                return count
+            if status == MORE:
+                if not self.window.fill(amount):
+                    self._end(amount)
+            else:
+                self._stop_at(status, amount)
+        return 0
+
+    @abc.abstractmethod
+    def _walk(self) -> tuple[int, int, int]:
+        """Walk the window's whole records; returns their count, what it stopped at, and that thing's bytes."""
+
+    @abc.abstractmethod
+    def _stop_at(self, status: int, amount: int) -> None:
+        """Deal with what the walk stopped at."""
+
+    def _spoil(self, what: str) -> None:
+        """Note the damage at the window's first unread byte and end."""
+        self.damage = (self.window.offset, what)
+        self._done = True
+
+    def _end(self, need: int) -> None:
+        self._done = True
+        left = self.window.end - self.window.begin
+        if self.window.stream.damage:
+            self.damage = (self.window.origin + self.window.end, self.window.stream.damage)
+        elif left:
+            self.damage = (self.window.offset, f"the file ends inside a record: {left:,} of {need:,} bytes are there")

@@ -1,0 +1,89 @@
+"""What every source of packets hands on: batches of raw records, and what is known of the capture.
+
+A source is a file, a pipe, several files merged, or a live socket. The stages behind it see no difference: each batch is
+a set of arrays over one reused buffer, valid until the next batch is asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Records(NamedTuple):
+    """A batch of n raw records. The arrays belong to the source and are overwritten by the next batch."""
+
+    data: npt.NDArray[np.uint8]  #: the bytes that the records lie in
+    offset: npt.NDArray[np.int64]  #: (n,) where each record's packet begins in data
+    captured: npt.NDArray[np.int32]  #: (n,) its bytes in data
+    wire: npt.NDArray[np.int64]  #: (n,) its bytes on the wire
+    time_ns: npt.NDArray[np.int64]  #: (n,) nanoseconds since 1970-01-01 UTC
+    interface: npt.NDArray[np.int32]  #: (n,) index into the source's interfaces
+    frame: npt.NDArray[np.int64]  #: (n,) the record's number in the capture, from 1 (Wireshark's frame.number)
+    file: npt.NDArray[np.int32]  #: (n,) index into the source's files
+    file_frame: npt.NDArray[np.int64]  #: (n,) the record's number in its file, from 1
+    links: npt.NDArray[np.int32]  #: (interfaces,) LINKTYPE_ of each interface known so far
+
+
+@dataclasses.dataclass(slots=True)
+class Interface:
+    """One interface of the capture (a pcap file has one; pcapng has a description block for each)."""
+
+    link: int  #: LINKTYPE_ number, as https://www.tcpdump.org/linktypes.html lists them
+    name: str | None = None  #: pcapng if_name
+    snap_length: int = 0  #: 0: unlimited
+    big_endian: bool = False  #: the byte order of the file, and so of the writer's own words (LINKTYPE_NULL's family)
+
+
+@dataclasses.dataclass(slots=True)
+class Damage:
+    """A place where a file stopped being readable. All whole records before it were read."""
+
+    file: str
+    offset: int  #: byte offset in the (decompressed) file
+    what: str  #: one sentence: what is wrong there
+
+
+@dataclasses.dataclass(slots=True)
+class CaptureInfo:
+    """What was read; grows while the batches are."""
+
+    files: list[str] = dataclasses.field(default_factory=list)
+    formats: list[str] = dataclasses.field(
+        default_factory=list
+    )  #: "pcap (microseconds, little-endian)", "pcapng", with " in gzip"
+    interfaces: list[Interface] = dataclasses.field(default_factory=list)
+    records: int = 0  #: whole records read, before a capture filter
+    bytes: int = 0  #: captured bytes of those records
+    filtered_out: int = 0  #: records that the capture filter refused
+    damage: list[Damage] = dataclasses.field(default_factory=list)
+    kernel_drops: int | None = None  #: live: packets that the kernel had no room for
+    bpf: str | None = None
+
+
+class Source(Protocol):
+    """Anything that yields batches of records."""
+
+    info: CaptureInfo
+
+    @property
+    def size_hint(self) -> int | None:
+        """About how many records there will be, or None where nobody can tell (a pipe, a live capture)."""
+        ...
+
+    @property
+    def progress(self) -> float | None:
+        """The part of the input read so far, 0..1, or None where the end is unknown."""
+        ...
+
+    def batches(self) -> Iterator[Records]:
+        """Yield the batches in order; raises CaptureError before the first one if there is nothing to read."""
+        ...
+
+    def close(self) -> None:
+        """Close what is open; called once, also after an error."""
+        ...

@@ -1,0 +1,387 @@
+"""The command ``analyzer``: parse, call, print.
+
+stdout is data, stderr is talk. Exit codes: 0 analysed (also with warnings), 1 run-time error, 2 usage (a filter that
+does not compile included), 3 ``--fail-on`` matched, 4 ``--strict`` and the input was readable only in part; 130 when
+interrupted. Nothing heavy is imported before a command runs: ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import glob
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from analyzer import __version__
+from analyzer.errors import AnalyzerError, CaptureError, FilterError
+from analyzer.views.terminal import Output, Progress, colored, talk, width
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    import pandas as pd
+
+    from analyzer.analysis import Analysis
+
+FORMATS = ("table", "csv", "json", "ndjson", "parquet")
+CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap", ".dmp", ".gz", ".zst")
+STEPS = ("1ms", "10ms", "100ms", "1s", "5s", "10s", "30s", "1min", "5min", "15min", "1h", "6h", "24h")
+STEPS_SHOWN = 24
+
+
+class Stop(Exception):  # noqa: N818  # no error: the way out of click with an exit code
+    """The command has an exit code other than 0."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Request:
+    """What all commands that read captures have in common."""
+
+    captures: tuple[str, ...]
+    bpf: str | None
+    port: int | None
+    flow: int | None
+    form: str
+    output: str | None
+    color: bool
+    strict: bool
+    fail_on: tuple[str, ...]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    after: list[str] | None = None
+    if "--" in words:  # behind it everything is the filter; click would swallow the mark
+        cut = words.index("--")
+        words, after = words[:cut], words[cut + 1 :]
+    try:
+        commands.main(args=words, prog_name="analyzer", standalone_mode=False, obj=after)
+        sys.stdout.flush()
+    except Stop as stop:
+        return stop.code
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except FilterError as error:
+        return talk(error, 2)
+    except AnalyzerError as error:
+        return talk(error, 1)
+    except BrokenPipeError:
+        # who read our output has had enough; what is still buffered goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (KeyboardInterrupt, click.Abort):
+        return talk("interrupted", 130)
+    except MemoryError:
+        return talk("not enough memory for this capture: filter it (a BPF behind it), or cut it (editcap -c)", 1)
+    except OSError as error:
+        return talk(error, 1)
+    return 0
+
+
+# ------------------------------------------------------------------------------------------------ options in common
+
+
+def _common(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the captures, the filter and the options that all have; it gets them as one Request."""
+
+    @functools.wraps(command)
+    def wrapped(**given: Any) -> None:
+        words, after = given.pop("words"), click.get_current_context().obj
+        captures, bpf = split(words, after)
+        output = given.pop("output")
+        request = Request(
+            captures=captures,
+            bpf=bpf,
+            port=given.pop("port"),
+            flow=given.pop("flow"),
+            form=_format(given.pop("form"), output),
+            output=output,
+            color=colored(given.pop("color"), output),
+            strict=given.pop("strict"),
+            fail_on=given.pop("fail_on"),
+        )
+        command(request, **given)
+
+    options = (
+        click.argument("words", nargs=-1, metavar="CAPTURE... [BPF...]"),
+        click.option("--port", type=click.IntRange(0, 65535), help="Only connections with this port at either end."),
+        click.option("--flow", type=click.IntRange(0), help="Only the connection of this number."),
+        click.option("--format", "form", type=click.Choice(FORMATS), help="table if nothing else is said."),
+        click.option("-o", "--output", metavar="FILE", help="Write there; its suffix names the format."),
+        click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True),
+        click.option("--strict", is_flag=True, help="Exit 4 if the input could be read only in part."),
+        click.option("--fail-on", callback=_kinds, metavar="KIND,...", help="Exit 3 if there are such anomalies."),
+    )
+    decorated: Callable[..., None] = wrapped
+    for option in reversed(options):
+        decorated = option(decorated)
+    return decorated
+
+
+def split(words: Sequence[str], after: Sequence[str] | None = None) -> tuple[tuple[str, ...], str | None]:
+    """Tell captures from the capture filter.
+
+    The captures are the leading words that exist as files, folders or globs, or ``-``; the rest is the filter. Behind
+    ``--`` everything is the filter, and before it nothing. The first word is always a capture.
+    """
+    captures: list[str] = []
+    rest = list(words)
+    while rest:
+        matches = [rest[0]] if rest[0] == "-" or os.path.exists(rest[0]) else sorted(glob.glob(rest[0]))
+        if not matches and (not captures or after is not None):
+            matches = [rest[0]]  # it is not there, and reading it will say so
+        if not matches:
+            break
+        captures += matches
+        rest.pop(0)
+    if not captures:
+        raise click.UsageError("name a capture: a file, a folder, or - for a pipe from tcpdump -w -")
+    if rest and rest[0].endswith(CAPTURE_SUFFIXES):
+        raise CaptureError(f"{rest[0]}: no such file")  # libpcap would ask the name server for it
+    words_of_filter = rest + list(after or ())
+    return tuple(captures), " ".join(words_of_filter) or None
+
+
+def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
+    if not value:
+        return ()
+    from analyzer.frames.vocabulary import ANOMALY_KINDS
+
+    kinds = tuple(kind.strip() for kind in value.split(",") if kind.strip())
+    unknown = [kind for kind in kinds if kind not in ANOMALY_KINDS]
+    if unknown:
+        raise click.BadParameter(f"no such anomaly: {', '.join(unknown)}. There are {', '.join(ANOMALY_KINDS)}")
+    return kinds
+
+
+def _format(form: str | None, output: str | None) -> str:
+    if form is None:
+        suffix = os.path.splitext(output or "")[1][1:].lower()
+        form = suffix if suffix in FORMATS else "table"
+    if form == "parquet" and output is None and sys.stdout.isatty():
+        raise click.UsageError("parquet is not for a terminal: name a file with -o")
+    return form
+
+
+# ---------------------------------------------------------------------------------------------------- read and print
+
+
+def _analysed(request: Request) -> Analysis:
+    from analyzer.analysis import read
+
+    _announce()
+    with Progress() as progress:
+        analysis = read(request.captures, bpf=request.bpf, port=request.port, progress=progress)
+    if request.flow is not None:
+        if request.flow not in analysis.flows.index:
+            raise click.UsageError(f"no flow {request.flow} here: see analyzer flows")
+        analysis = analysis.select(flow=request.flow)
+    for damage in analysis.capture.damage:
+        talk(f"{damage.file}: byte {damage.offset}: {damage.what}; what stands before it is analysed")
+    return analysis
+
+
+def _announce() -> None:
+    from analyzer import kernel
+
+    if not kernel.is_warm():
+        talk("first use of this version: compiling takes some seconds, once")
+
+
+def _print(request: Request, name: str, frame: pd.DataFrame) -> None:
+    from analyzer.views import rows
+
+    with Output(request.output) as out:
+        rows.write(name, frame, request.form, out)
+
+
+def _print_lines(request: Request, lines: Iterator[str]) -> None:
+    with Output(request.output) as out:
+        for line in lines:
+            out.write(line.encode("utf-8", "backslashreplace") + b"\n")
+
+
+def _verdict(request: Request, analysis: Analysis) -> None:
+    """End with the exit code that the switches ask for."""
+    seen = set(analysis.anomalies["kind"].dropna().unique())
+    if seen & set(request.fail_on):
+        raise Stop(3)
+    if request.strict and not analysis.capture.whole:
+        raise Stop(4)
+
+
+# ------------------------------------------------------------------------------------------------------ the commands
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="analyzer")
+def commands() -> None:
+    """Read packet captures; say in which TCP state both ends of every connection are, and how that is known.
+
+    CAPTURE is a pcap or pcapng file, plain, gzip or zstd, a folder of them, or - for a pipe (tcpdump -w - | analyzer
+    read -). Several are read as one. What follows them is a capture filter in tcpdump's language; -- separates the two
+    where a file has the name of a filter's word.
+
+    Exit codes: 0 analysed, 1 run-time error, 2 usage, 3 --fail-on matched, 4 --strict and the input was damaged.
+    """
+
+
+@commands.command()
+@_common
+@click.option("--save", metavar="FOLDER", help="Keep all frames there, as Parquet (analyzer.load reads them).")
+def read(request: Request, save: str | None) -> None:
+    """Answer the first questions about captures, on one screen."""
+    analysis = _analysed(request)
+    if request.form == "table":
+        text = analysis.summary(color=request.color, width=width())
+        _print_lines(request, iter(text.split("\n")))
+    else:
+        from analyzer.views import rows
+
+        with Output(request.output) as out:
+            rows.write_answers(analysis.answers(), analysis.capture, analysis.local_addresses, request.form, out)
+    if save:
+        analysis.save(save)
+    _verdict(request, analysis)
+
+
+@commands.command()
+@_common
+@click.option("-c", "--count", type=click.IntRange(1), help="Only so many.")
+def packets(request: Request, count: int | None) -> None:
+    """Print one line a segment, as tcpdump does, with both ends' states; ~ marks a state that is assumed."""
+    analysis = _analysed(request)
+    chosen = analysis.packets if count is None else analysis.packets.head(count)
+    if request.form == "table":
+        from analyzer.views.lines import PacketLines
+
+        writer = PacketLines(color=request.color, several_flows=len(analysis.flows) > 1)
+        _print_lines(request, writer.of(chosen, analysis.anomalies))
+    else:
+        _print(request, "packets", chosen)
+    _verdict(request, analysis)
+
+
+@commands.command()
+@_common
+def flows(request: Request) -> None:
+    """Print one row a connection: its ends, how it opened, how it closed, the last states."""
+    analysis = _analysed(request)
+    _print(request, "flows", analysis.flows)
+    _verdict(request, analysis)
+
+
+@commands.command()
+@_common
+@click.option("--at", metavar="TIME", help="At this time only: +12.5 (seconds from the start) or ISO 8601.")
+@click.option("--every", metavar="STEP", help="A row every 100ms, 1s, 5min ... By default what fits a screen.")
+@click.option("--host", multiple=True, help="An address whose sockets to count, or local. By default the local ones.")
+def states(request: Request, at: str | None, every: str | None, host: tuple[str, ...]) -> None:
+    """Count sockets per state over time, as netstat -nat would have shown them."""
+    moment = _moment(at) if at else None
+    analysis = _analysed(request)
+    hosts: Any = None if not host else "local" if host == ("local",) else list(host)
+    try:
+        if moment is not None:
+            table = _at(analysis, moment, hosts)
+        else:
+            table = analysis.state_counts(every or _step(analysis.capture.duration_s), hosts)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    if request.form == "table" and moment is None:
+        table = table.loc[:, table.any()]
+    _print(request, "state_counts", table)
+    _verdict(request, analysis)
+
+
+def _moment(text: str) -> float | dt.datetime:
+    """Return seconds from the start, or a time with its zone."""
+    import datetime as dt
+
+    try:
+        if text.startswith("+"):
+            return float(text)
+        return dt.datetime.fromisoformat(text).astimezone()  # without a zone: local, as tcpdump prints
+    except (ValueError, OverflowError) as error:
+        raise click.BadParameter("neither +SECONDS nor ISO 8601 (2025-01-31T12:00:00)", param_hint="--at") from error
+
+
+def _at(analysis: Analysis, moment: float | dt.datetime, hosts: Any) -> pd.DataFrame:
+    import pandas as pd
+
+    if isinstance(moment, float):
+        start = analysis.capture.first if analysis.capture.first is not None else pd.Timestamp(0, tz="UTC")
+        when = start + pd.Timedelta(seconds=moment)
+    else:
+        when = pd.Timestamp(moment)
+    counts = analysis.states_at(when, hosts)
+    return counts[counts > 0].rename_axis("state").to_frame()
+
+
+def _step(duration_s: float) -> str:
+    import pandas as pd
+
+    return next((step for step in STEPS if duration_s / pd.Timedelta(step).total_seconds() <= STEPS_SHOWN), STEPS[-1])
+
+
+@commands.command()
+@_common
+def anomalies(request: Request) -> None:
+    """Print one row for each thing that went wrong."""
+    analysis = _analysed(request)
+    _print(request, "anomalies", analysis.anomalies)
+    _verdict(request, analysis)
+
+
+@commands.command()
+@click.option("-i", "--interface", default="any", show_default=True, help="Where to listen.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Only connections with this port at either end.")
+@click.option("-c", "--count", type=click.IntRange(1), help="Stop after so many segments.")
+@click.option("--plain", is_flag=True, help="A line a segment (the only view so far).")
+@click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
+@click.argument("words", nargs=-1, metavar="[BPF...]")
+@click.pass_obj
+def live(
+    after: list[str] | None,
+    interface: str,
+    port: int | None,
+    count: int | None,
+    plain: bool,  # noqa: ARG001  # the line view is the only one so far
+    color: str,
+    words: tuple[str, ...],
+) -> None:
+    """Sniff and print a line a segment with both ends' states; Ctrl-C ends with the summary."""
+    from analyzer.session import live as listen
+    from analyzer.views.lines import PacketLines
+
+    _announce()
+    bpf = " ".join([*words, *(after or ())]) or None
+    painted = colored(color, None)
+    writer, left = PacketLines(color=painted), count
+    with listen(interface, port=port, bpf=bpf) as session:
+        talk(f"listening on {interface}, Ctrl-C ends")
+        try:
+            for segments, troubles in session.news():
+                shown = segments if left is None else segments.head(left)
+                for line in writer.of(shown, troubles):
+                    click.echo(line)
+                if left is not None:
+                    left -= len(shown)
+                    if left <= 0:
+                        break
+        except KeyboardInterrupt:
+            click.echo("", err=True)
+        session.stop()
+        click.echo("\n" + session.analysis().summary(color=painted, width=width()))

@@ -1,0 +1,1 @@
+"""Bytes to columns: link layers, IP, TCP. No state of any flow."""

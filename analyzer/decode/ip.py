@@ -1,0 +1,107 @@
+"""IPv4 (RFC 791) and IPv6 (RFC 8200): addresses, the length that counts, and where the transport header is.
+
+The length of everything above comes from the IP header, never from the frame: Ethernet pads short frames. A length of
+zero is what a card's segmentation offload leaves behind (the frame was captured before the card cut it up): then, and
+only then, the frame's own length counts.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from analyzer.decode.bytes import u16, u32
+from analyzer.decode.segment import Skipped
+from analyzer.kernel import part
+
+TCP, ICMP, ICMPV6 = 6, 1, 58
+_HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTHENTICATION, _DESTINATION, _MOBILITY, _HIP, _SHIM6 = 0, 43, 44, 51, 60, 135, 139, 140
+_MOST_EXTENSIONS = 16
+
+_IP_CUT = -1 - int(Skipped.IP_CUT)
+_IP_MALFORMED = -1 - int(Skipped.IP_MALFORMED)
+_FRAGMENTED = -1 - int(Skipped.FRAGMENT)
+_UNKNOWN_EXTENSION = -1 - int(Skipped.UNKNOWN_EXTENSION)
+
+
+@part
+def ipv4(data: Any, start: int, end: int, wire_end: int, segment: Any) -> tuple[int, int, int]:
+    """Read an IPv4 header at data[start:end].
+
+    Returns (offset of the transport header or -1 - Skipped.REASON, protocol, transport bytes by the header).
+    """
+    if end - start < 20:
+        return _IP_CUT, 0, 0
+    header = (int(data[start]) & 15) * 4
+    if data[start] >> 4 != 4 or header < 20:
+        return _IP_MALFORMED, 0, 0
+    total = u16(data, start + 2)
+    if total == 0:
+        total = wire_end - start
+    if total < header:
+        return _IP_MALFORMED, 0, 0
+    segment.version = 4
+    segment.ip_id = u16(data, start + 4)
+    segment.ttl = data[start + 8]
+    segment.src_hi = 0
+    segment.dst_hi = 0
+    segment.src_lo = u32(data, start + 12)
+    segment.dst_lo = u32(data, start + 16)
+    if u16(data, start + 6) & 0x3FFF:  # an offset, or more to come
+        return _FRAGMENTED, 0, 0
+    segment.truncated = start + total > end
+    return start + header, int(data[start + 9]), total - header
+
+
+@part
+def _address_half(data: Any, offset: int) -> Any:
+    return (np.uint64(u32(data, offset)) << np.uint64(32)) | np.uint64(u32(data, offset + 4))
+
+
+@part
+def ipv6(data: Any, start: int, end: int, wire_end: int, segment: Any) -> tuple[int, int, int]:
+    """Read an IPv6 header and its extension headers at data[start:end]; returns as ``ipv4``."""
+    if end - start < 40:
+        return _IP_CUT, 0, 0
+    if data[start] >> 4 != 6:
+        return _IP_MALFORMED, 0, 0
+    payload = u16(data, start + 4)
+    if payload == 0:  # offload, or a jumbogram (RFC 2675): the frame knows
+        payload = max(wire_end - start - 40, 0)
+    segment.version = 6
+    segment.ip_id = 0
+    segment.ttl = data[start + 7]
+    segment.src_hi = _address_half(data, start + 8)
+    segment.src_lo = _address_half(data, start + 16)
+    segment.dst_hi = _address_half(data, start + 24)
+    segment.dst_lo = _address_half(data, start + 32)
+    segment.truncated = start + 40 + payload > end
+    protocol = int(data[start + 6])
+    offset = start + 40
+    for _ in range(_MOST_EXTENSIONS):
+        known = (
+            protocol == _HOP_BY_HOP
+            or protocol == _ROUTING
+            or protocol == _DESTINATION
+            or protocol == _MOBILITY
+            or protocol == _HIP
+            or protocol == _SHIM6
+        )
+        if not known and protocol != _FRAGMENT and protocol != _AUTHENTICATION:
+            return offset, protocol, payload - (offset - start - 40)
+        if end - offset < 8:
+            return _IP_CUT, 0, 0
+        if protocol == _FRAGMENT:
+            if u16(data, offset + 2) & 0xFFF9:  # not an atomic fragment (RFC 6946)
+                return _FRAGMENTED, 0, 0
+            step = 8
+        elif protocol == _AUTHENTICATION:
+            step = (int(data[offset + 1]) + 2) * 4
+        else:
+            step = (int(data[offset + 1]) + 1) * 8
+        protocol = int(data[offset])
+        offset += step
+        if offset - start - 40 > payload:
+            return _IP_MALFORMED, 0, 0
+    return _UNKNOWN_EXTENSION, 0, 0

@@ -1,0 +1,101 @@
+"""A decoded segment: one row of scratch, between decode and the replay; and why records give none."""
+
+from __future__ import annotations
+
+import enum
+
+import numpy as np
+
+SEGMENT = np.dtype(
+    [
+        ("time_ns", np.int64),
+        ("frame", np.int64),
+        ("src_hi", np.uint64),  # addresses as big-endian numbers; IPv4 lies in src_lo's low 32 bits
+        ("src_lo", np.uint64),
+        ("dst_hi", np.uint64),
+        ("dst_lo", np.uint64),
+        ("row_in_file", np.int64),
+        ("seq", np.uint32),
+        ("ack", np.uint32),
+        ("tsval", np.uint32),
+        ("tsecr", np.uint32),
+        ("length", np.int32),  # payload bytes, from the IP header
+        ("vlan_key", np.int32),  # the whole stack of tags, -1 without one: part of the flow's key
+        ("interface", np.int32),  # capture interface and, for SLL2, the kernel's: see interface_key
+        ("ifindex", np.int32),  # SLL2's interface index, -1 where none
+        ("mss", np.int32),  # -1: no such option
+        ("user_timeout", np.int32),  # -1: no such option
+        ("file", np.int32),
+        ("pair", np.int32),  # flows: which pair of addresses and ports
+        ("sport", np.uint16),
+        ("dport", np.uint16),
+        ("flags", np.uint16),  # the twelve bits as on the wire
+        ("window", np.uint16),
+        ("ip_id", np.uint16),
+        ("vlan", np.int16),  # the innermost tag, -1 without one
+        ("options", np.uint16),  # OPTION_ bits
+        ("mptcp", np.uint16),  # bit i: MPTCP subtype i was there
+        ("version", np.uint8),  # 4 or 6
+        ("ttl", np.uint8),
+        ("truncated", np.uint8),
+        ("outgoing", np.int8),  # 1, 0, -1 unknown
+        ("loopback", np.uint8),  # cooked captures: on the loopback interface
+        ("wscale", np.int8),  # -1: no such option
+        ("sack_blocks", np.uint8),
+        ("side", np.uint8),  # flows: 0 where the source is the pair's first end
+        ("quoted", np.uint8),  # 1: not a segment, but one that an ICMP error quotes
+        ("icmp_type", np.uint8),
+        ("icmp_code", np.uint8),
+    ],
+    align=True,
+)
+
+# Bits of SEGMENT.options: which options the segment carries.
+OPTION_MSS = 1
+OPTION_WSCALE = 2
+OPTION_SACK_PERMITTED = 4
+OPTION_SACK = 8
+OPTION_TIMESTAMPS = 16
+OPTION_FAST_OPEN = 32
+OPTION_MPTCP = 64
+OPTION_MD5 = 128
+OPTION_AO = 256
+OPTION_USER_TIMEOUT = 512
+OPTION_MALFORMED = 1024
+
+#: Options that make a row of the options frame; timestamps are columns of the packets.
+OPTION_ROW = OPTION_MSS | OPTION_WSCALE | OPTION_SACK_PERMITTED | OPTION_SACK | OPTION_FAST_OPEN | OPTION_MPTCP | OPTION_MD5 | OPTION_AO | OPTION_USER_TIMEOUT  # fmt: skip
+
+# TCP's flags, RFC 9293 section 3.1 and RFC 9768 (AE)
+FIN, SYN, RST, PSH, ACK, URG, ECE, CWR, AE = 1, 2, 4, 8, 16, 32, 64, 128, 256
+
+
+class Skipped(enum.IntEnum):
+    """Why a record is no segment; counted in ``Analysis.skipped`` under its words."""
+
+    UNKNOWN_LINK = 0
+    LINK_CUT = 1
+    NOT_IP = 2
+    IP_CUT = 3
+    IP_MALFORMED = 4
+    NOT_TCP = 5
+    FRAGMENT = 6
+    TCP_CUT = 7
+    TCP_MALFORMED = 8
+    ICMP_ERROR = 9
+    UNKNOWN_EXTENSION = 10
+
+
+SKIPPED_WORDS: dict[Skipped, str] = {
+    Skipped.UNKNOWN_LINK: "link type not understood",
+    Skipped.LINK_CUT: "link header cut by the snap length",
+    Skipped.NOT_IP: "not IPv4 or IPv6",
+    Skipped.IP_CUT: "IP header cut by the snap length",
+    Skipped.IP_MALFORMED: "IP header malformed",
+    Skipped.NOT_TCP: "not TCP",
+    Skipped.FRAGMENT: "IP fragment",
+    Skipped.TCP_CUT: "TCP header cut below 20 bytes",
+    Skipped.TCP_MALFORMED: "TCP header length below 20 bytes",
+    Skipped.ICMP_ERROR: "ICMP error quoting a TCP segment",
+    Skipped.UNKNOWN_EXTENSION: "IPv6 extension headers not understood",
+}

@@ -1,0 +1,112 @@
+"""The TCP header (RFC 9293, section 3.1) and its options.
+
+Options read: MSS (RFC 9293), window scale and timestamps (RFC 7323), SACK permitted and SACK (RFC 2018), fast open
+(RFC 7413 and its experimental form), MPTCP (RFC 8684), MD5 (RFC 2385), AO (RFC 5925), user timeout (RFC 5482).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from analyzer.decode.bytes import u16, u32
+from analyzer.decode.segment import (
+    OPTION_AO,
+    OPTION_FAST_OPEN,
+    OPTION_MALFORMED,
+    OPTION_MD5,
+    OPTION_MPTCP,
+    OPTION_MSS,
+    OPTION_SACK,
+    OPTION_SACK_PERMITTED,
+    OPTION_TIMESTAMPS,
+    OPTION_USER_TIMEOUT,
+    OPTION_WSCALE,
+    Skipped,
+)
+from analyzer.kernel import part
+
+_EXPERIMENT_FAST_OPEN = 0xF989  # RFC 6994, the magic number of RFC 7413's experiment
+_TCP_CUT = int(Skipped.TCP_CUT)
+_TCP_MALFORMED = int(Skipped.TCP_MALFORMED)
+DECODED = -1
+
+
+@part
+def tcp(data: Any, start: int, end: int, length: int, segment: Any, sack: Any) -> int:
+    """Read a TCP header at data[start:end] of a datagram that has length transport bytes.
+
+    sack (8,) takes up to four blocks, left and right edges by turns. Returns DECODED or why not (Skipped).
+    """
+    if end - start < 20 or length < 20:
+        return _TCP_CUT
+    header = (int(data[start + 12]) >> 4) * 4
+    if header < 20:
+        return _TCP_MALFORMED
+    segment.sport = u16(data, start)
+    segment.dport = u16(data, start + 2)
+    segment.seq = u32(data, start + 4)
+    segment.ack = u32(data, start + 8)
+    segment.flags = u16(data, start + 12) & 0x0FFF
+    segment.window = u16(data, start + 14)
+    segment.length = max(length - header, 0)
+    segment.options = 0
+    segment.mptcp = 0
+    segment.mss = -1
+    segment.wscale = -1
+    segment.user_timeout = -1
+    segment.sack_blocks = 0
+    if header > 20:
+        _options(data, start + 20, min(start + min(header, length), end), segment, sack)
+    return DECODED
+
+
+@part
+def _options(data: Any, offset: int, end: int, segment: Any, sack: Any) -> None:
+    """Walk the options; one whose length is wrong ends the walk, as nothing behind it can be trusted."""
+    found = 0
+    while offset < end:
+        kind = data[offset]
+        if kind == 0:
+            break
+        if kind == 1:
+            offset += 1
+            continue
+        size = int(data[offset + 1]) if offset + 1 < end else 0
+        if size < 2 or offset + size > end:
+            found |= OPTION_MALFORMED
+            break
+        if kind == 8 and size == 10:
+            found |= OPTION_TIMESTAMPS
+            segment.tsval = u32(data, offset + 2)
+            segment.tsecr = u32(data, offset + 6)
+        elif kind == 5 and size >= 10 and (size - 2) % 8 == 0:
+            found |= OPTION_SACK
+            blocks = min((size - 2) // 8, 4)
+            segment.sack_blocks = blocks
+            for edge in range(2 * blocks):
+                sack[edge] = u32(data, offset + 2 + 4 * edge)
+        elif kind == 2 and size == 4:
+            found |= OPTION_MSS
+            segment.mss = u16(data, offset + 2)
+        elif kind == 3 and size == 3:
+            found |= OPTION_WSCALE
+            segment.wscale = min(int(data[offset + 2]), 127)
+        elif kind == 4 and size == 2:
+            found |= OPTION_SACK_PERMITTED
+        elif kind == 34:
+            found |= OPTION_FAST_OPEN
+        elif (kind == 253 or kind == 254) and size >= 4 and u16(data, offset + 2) == _EXPERIMENT_FAST_OPEN:
+            found |= OPTION_FAST_OPEN
+        elif kind == 30 and size >= 3:
+            found |= OPTION_MPTCP
+            segment.mptcp |= 1 << (int(data[offset + 2]) >> 4)
+        elif kind == 19 and size == 18:
+            found |= OPTION_MD5
+        elif kind == 29 and size >= 4:
+            found |= OPTION_AO
+        elif kind == 28 and size == 4:
+            found |= OPTION_USER_TIMEOUT
+            value = u16(data, offset + 2)
+            segment.user_timeout = (value & 0x7FFF) * 60 if value & 0x8000 else value
+        offset += size
+    segment.options = found

@@ -1,0 +1,251 @@
+"""The first questions about a capture, answered from its frames: what ``analyzer read`` says on one screen.
+
+How many connections were there, how many completed the handshake, how did they end, who is left in which state and for
+how long, what went wrong, and what is to be said about the capture itself. Plain counts: every answer names a frame or
+a connection to look at, and nothing is diagnosed here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analyzer.frames.vocabulary import ANOMALY_KINDS, EVIDENCES, SEVERITIES, count_column
+from analyzer.tracker.anomalies import CATALOGUE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analyzer.frames.capture import Capture
+
+ABOUT_THE_CAPTURE = frozenset(
+    {"segment-not-captured", "ack-of-unseen", "midstream", "one-direction", "copies", "clock-step", "truncated"}
+)
+"""Kinds that tell of the capture, not of the network; they are said there."""
+
+AT_REST = frozenset({"UNKNOWN", "CLOSED", "LISTEN"})
+"""States in which a connection is not left waiting for anything."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Waiting:
+    """Ends of connections that are in one state when the capture ends, of one service."""
+
+    state: str
+    endpoint: str  #: client or server
+    service: str  #: the server's address and port
+    count: int
+    longest_s: float  #: since the oldest of them entered the state
+    flow: int  #: that one
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Trouble:
+    """Anomalies of one kind."""
+
+    kind: str
+    severity: str
+    meaning: str
+    count: int
+    flows: int  #: connections that have it
+    frame: int | None  #: the first
+    flow: int | None  #: its connection
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Remark:
+    """One sentence about the capture itself."""
+
+    severity: str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Answers:
+    """The answers; counts of words are in the vocabularies' order, without zeros."""
+
+    connections: int
+    segments: int
+    payload_bytes: int
+    duration_s: float
+    handshakes: dict[str, int]
+    closes: dict[str, int]
+    closed_by: dict[str, int]
+    waiting: tuple[Waiting, ...]
+    troubles: tuple[Trouble, ...]
+    remarks: tuple[Remark, ...]
+
+    @property
+    def completed(self) -> int:
+        """Connections whose handshake was completed, crossing SYNs included."""
+        return self.handshakes.get("complete", 0) + self.handshakes.get("simultaneous", 0)
+
+
+def answer(
+    flows: pd.DataFrame,
+    transitions: pd.DataFrame,
+    anomalies: pd.DataFrame,
+    capture: Capture,
+    local_addresses: tuple[str, ...] = (),
+) -> Answers:
+    """Answer the first questions.
+
+    Parameters
+    ----------
+    flows, transitions, anomalies : DataFrame
+        The frames of one analysis.
+    capture : Capture
+        What was read.
+    local_addresses : tuple of str
+        The capturing host's addresses: where known, only its own ends are said to be waiting, as ``netstat`` would.
+    """
+    troubles = _troubles(flows, anomalies)
+    return Answers(
+        connections=len(flows),
+        segments=int(flows["client_packets"].sum() + flows["server_packets"].sum()),
+        payload_bytes=int(flows["client_bytes"].sum() + flows["server_bytes"].sum()),
+        duration_s=capture.duration_s,
+        handshakes=_words(flows["handshake"]),
+        closes=_words(flows["close"]),
+        closed_by=_words(flows["closed_by"]),
+        waiting=_waiting(flows, transitions, capture, local_addresses),
+        troubles=tuple(t for t in troubles if t.kind not in ABOUT_THE_CAPTURE),
+        remarks=tuple(_remarks(capture, {t.kind: t for t in troubles}, len(flows))),
+    )
+
+
+def socket_name(address: str, port: int) -> str:
+    """Write an address with its port as people do: ``10.0.0.1:80``, ``[fe80::1]:80``."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _words(column: Any) -> dict[str, int]:
+    """Count a column with a vocabulary, in its order, without zeros and NA."""
+    counts = column.value_counts(sort=False)
+    return {word: int(counts.get(word, 0)) for word in column.cat.categories if counts.get(word, 0)}
+
+
+def _waiting(
+    flows: pd.DataFrame, transitions: pd.DataFrame, capture: Capture, local_addresses: tuple[str, ...]
+) -> tuple[Waiting, ...]:
+    if not len(flows) or capture.last is None:
+        return ()
+    groups: dict[tuple[Any, ...], list[Any]] = {}
+    entered = _entered_ns(flows, transitions)
+    end_ns = int(capture.last.as_unit("ns").value)
+    numbers = flows.index.to_numpy()
+    for side, endpoint in enumerate(("client", "server")):
+        state = flows[f"{endpoint}_state"]
+        rest = np.array([word in AT_REST for word in state.cat.categories] + [True])
+        chosen = ~rest[state.cat.codes.to_numpy()]
+        if local_addresses:
+            chosen &= flows[endpoint].isin(local_addresses).to_numpy()
+        rows = np.flatnonzero(chosen)
+        if not len(rows):
+            continue
+        since = entered[rows, side]
+        since = np.where(since < 0, flows["start"].dt.as_unit("ns").astype("int64").to_numpy()[rows], since)
+        keys = np.stack(
+            [
+                state.cat.codes.to_numpy()[rows].astype(np.int64),
+                flows["server"].cat.codes.to_numpy()[rows].astype(np.int64),
+                flows["server_port"].to_numpy()[rows].astype(np.int64),
+            ]
+        )
+        order = np.lexsort((since, keys[2], keys[1], keys[0]))
+        keys, since, rows = keys[:, order], since[order], rows[order]
+        begins = np.flatnonzero(np.append(True, (keys[:, 1:] != keys[:, :-1]).any(axis=0)))
+        sizes = np.diff(np.append(begins, len(rows)))
+        for begin, size in zip(begins, sizes, strict=True):  # the oldest of each group stands first
+            groups[(*keys[:, begin], endpoint)] = [
+                state.cat.categories[keys[0, begin]],
+                endpoint,
+                socket_name(flows["server"].cat.categories[keys[1, begin]], int(keys[2, begin])),
+                int(size),
+                max(0.0, (end_ns - int(since[begin])) / 1e9),
+                int(numbers[rows[begin]]),
+            ]
+    found = [Waiting(*group) for group in groups.values()]
+    return tuple(sorted(found, key=lambda w: (w.state == "ESTABLISHED", -w.count, -w.longest_s, w.flow)))
+
+
+def _entered_ns(flows: pd.DataFrame, transitions: pd.DataFrame) -> Any:
+    """Return int64[flows, 2]: when each end entered its last state; -1 where no row tells."""
+    entered = np.full((len(flows), 2), -1, np.int64)
+    kept = transitions["evidence"].cat.codes.to_numpy() != EVIDENCES.index("refuted")
+    at = flows.index.get_indexer(transitions["flow"].to_numpy()[kept])
+    side = transitions["endpoint"].cat.codes.to_numpy()[kept]
+    when = transitions["time"].dt.as_unit("ns").astype("int64").to_numpy()[kept]
+    known = (at >= 0) & (side >= 0)
+    np.maximum.at(entered, (at[known], side[known]), when[known])
+    return entered
+
+
+def _troubles(flows: pd.DataFrame, anomalies: pd.DataFrame) -> list[Trouble]:
+    counts = _words(anomalies["kind"])
+    first = anomalies.drop_duplicates("kind").set_index("kind")
+    meanings = {entry.name: entry.meaning for entry in CATALOGUE.values()}
+    found = []
+    for kind, count in counts.items():
+        row: Any = first.loc[kind]
+        touched = int((flows[count_column(kind)] > 0).sum())
+        found.append(
+            Trouble(
+                kind=kind,
+                severity=str(row["severity"]),
+                meaning=meanings[kind],
+                count=count,
+                flows=touched,
+                frame=_whole(row["frame"]),
+                flow=_whole(row["flow"]),
+            )
+        )
+    return sorted(found, key=lambda t: (-SEVERITIES.index(t.severity), -t.count, ANOMALY_KINDS.index(t.kind)))
+
+
+def _remarks(capture: Capture, troubles: dict[str, Trouble], connections: int) -> list[Remark]:
+    """Say what the reader must know of the capture before he believes the rest."""
+    remarks = [Remark("error", f"{d.file}, byte {d.offset}: {d.what}; read up to there") for d in capture.damage]
+    if capture.kernel_drops:
+        remarks.append(Remark("error", f"the kernel dropped {capture.kernel_drops:,} packets while capturing"))
+    phrases = (
+        ("segment-not-captured", "warning", "{n} in the sequence numbers: lost on the way here, or by the capture"),
+        ("ack-of-unseen", "warning", "{n} acknowledged that the capture never saw: it lost packets"),
+        ("clock-step", "warning", "{n} in which time goes backwards"),
+    )
+    nouns = {"segment-not-captured": "gap", "ack-of-unseen": "time data was", "clock-step": "place"}
+    for kind, severity, phrase in phrases:
+        if kind in troubles:
+            n = _counted(troubles[kind].count, nouns[kind])
+            remarks.append(Remark(severity, phrase.format(n=n) + _where(troubles[kind])))
+    for kind, said in (
+        ("midstream", "began before the capture: no handshake to be seen"),
+        ("one-direction", "captured in one direction only"),
+    ):
+        if kind in troubles:
+            count = troubles[kind].flows or troubles[kind].count
+            remarks.append(Remark("note", f"{count:,} of {_counted(connections, 'connection')} {said}"))
+    if capture.truncated:
+        cut = _counted(capture.truncated, "packet")
+        remarks.append(Remark("note", f"{cut} cut by the snap length; what the headers say is not affected"))
+    if capture.copies:
+        remarks.append(Remark("note", f"{_counted(capture.copies, 'packet')} seen again on another interface"))
+    for reason, count in sorted(capture.skipped.items(), key=lambda item: -item[1]):
+        remarks.append(Remark("note", f"{_counted(count, 'record')} skipped: {reason}"))
+    return remarks
+
+
+def _counted(count: int, noun: str) -> str:
+    if noun == "time data was":
+        return "once data was" if count == 1 else f"{count:,} times data was"
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def _where(trouble: Trouble) -> str:
+    return f" (first at frame {trouble.frame})" if trouble.frame is not None else ""
+
+
+def _whole(value: Any) -> int | None:
+    return None if str(value) in ("<NA>", "nan") else int(value)

@@ -1,0 +1,129 @@
+"""What is kept of one incarnation of a connection, and of each of its ends.
+
+``FLOW`` is a row for each incarnation, ``END`` two for each: ``ends[2 * flow]`` is the client, ``ends[2 * flow + 1]`` the
+server. All sequence numbers are relative to the ISN of the end that sends them. Rows are small, for there is one to look
+up in main memory for each packet.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+END = np.dtype(
+    [
+        ("next", np.int64),  # highest number sent as seen here, plus one: SND.NXT
+        ("acked", np.int64),  # highest acknowledgement that it sent: its RCV.NXT is at least that; -1 none
+        ("contiguous", np.int64),  # all that it sent below this was seen here, or acknowledged by the peer
+        ("hole_left", np.int64),  # beyond it, this much was seen: [hole_left, hole_right); 0, 0 when nothing is missing
+        ("hole_right", np.int64),
+        ("fin", np.int64),  # the number of its FIN, -1 before
+        ("window_right", np.int64),  # the right edge of the window that it advertised: the highest acceptable number
+        ("bytes", np.int64),  # payload, each octet once
+        ("retransmitted_bytes", np.int64),
+        ("deadline_ns", np.int64),  # when its state ends by a timer; 0: never
+        ("moved_ns", np.int64),  # the time of the segment that moved it last by being sent to it
+        ("last_ns", np.int64),  # the time of its last segment
+        ("path", np.uint64),  # its states so far, four bits each (state + 1), the newest lowest
+        ("isn", np.uint32),  # the base of its relative numbers
+        ("packets", np.uint32),
+        ("retransmitted", np.uint32),  # segments
+        ("established_row", np.int32),  # rows of the transitions that may be proven or refuted yet; -1: none
+        ("fin_row", np.int32),  # ... by the peer's FIN
+        ("fin_acked_row", np.int32),  # ... by the acknowledgement of its own FIN
+        ("ended_row", np.int32),  # ... to CLOSED by an RST, a timer or another incarnation
+        ("listen_row", np.int32),
+        ("fin_frame", np.uint32),
+        ("last_ack_raw", np.uint32),
+        ("duplicate_acks", np.uint16),
+        ("window", np.uint16),  # the last one, as on the wire
+        ("mss", np.int32),  # -1 unknown
+        ("state", np.uint8),
+        ("proven", np.uint8),
+        ("endpoint", np.uint8),  # 0 client, 1 server
+        ("known", np.uint8),  # KNOWN_ bits
+        ("path_length", np.uint8),
+        ("wscale", np.int8),  # as its SYN offered it, -1 not
+        ("options", np.uint16),  # OPTION_ bits of its SYN or SYN-ACK
+        ("ttl", np.uint8),
+    ],
+    align=True,
+)
+
+# END.known
+KNOWN_BASE = 1  # its relative numbers have a base
+KNOWN_SYN = 2  # its SYN was seen
+KNOWN_SYN_ACK = 4  # its SYN-ACK was seen
+KNOWN_PEER_FIN = 8  # the peer's FIN has taken effect on it
+KNOWN_REPEATED = 16  # its SYN-ACK or FIN came again, and the peer's answer is due again
+KNOWN_ACK = 32  # it sent a segment that is neither SYN, SYN-ACK nor RST
+
+FLOW = np.dtype(
+    [
+        ("start_ns", np.int64),
+        ("end_ns", np.int64),
+        ("syn_ns", np.int64),  # the last SYN before the SYN-ACK; 0 none
+        ("first_syn_ns", np.int64),
+        ("synack_ns", np.int64),
+        ("ack_ns", np.int64),  # the third segment
+        ("pair", np.int32),
+        ("earlier", np.int32),  # the incarnation before this one on the same pair, -1 none
+        ("stream", np.int32),
+        ("first_frame", np.uint32),
+        ("open_1", np.uint32),
+        ("open_2", np.uint32),
+        ("open_3", np.uint32),
+        ("close_1", np.uint32),
+        ("close_2", np.uint32),
+        ("close_3", np.uint32),
+        ("close_4", np.uint32),
+        ("reset_frame", np.uint32),  # the first RST that ended it
+        ("syn_attempts", np.uint16),
+        ("synack_attempts", np.uint16),
+        ("client_side", np.uint8),  # which end of the pair is the client
+        ("role", np.uint8),  # marks.Role
+        ("handshake", np.uint8),  # marks.Handshake
+        ("close", np.uint8),  # marks.Close
+        ("closed_by", np.int8),  # 0 client, 1 server, -1 nobody
+        ("completeness", np.uint8),  # Wireshark's bits
+        ("marks", np.uint8),  # MARK_ bits
+        ("ecn", np.uint8),  # bit 0: the SYN offered it, bit 1: the SYN-ACK agreed
+    ],
+    align=True,
+)
+
+# FLOW.marks
+MARK_SIMULTANEOUS_OPEN = 1
+MARK_SIMULTANEOUS_CLOSE = 2
+MARK_REFUSED = 4
+MARK_RESET_EARLY = 8  # reset after the SYN-ACK and before the third segment
+MARK_MIDSTREAM = 16
+MARK_TIMED_OUT = 32  # an end gave up by a timer
+MARK_FORGED = 64  # opened by a forged SYN: no connection of its own
+
+
+class Connections(NamedTuple):
+    """The arrays of all incarnations. counts: [flows, streams]."""
+
+    flows: npt.NDArray[np.void]
+    ends: npt.NDArray[np.void]
+    counts: npt.NDArray[np.int64]
+
+
+def new_connections(room: int = 1024) -> Connections:
+    """Make the arrays with room for so many flows."""
+    return Connections(np.zeros(room, FLOW), np.zeros(2 * room, END), np.zeros(2, np.int64))
+
+
+def with_room(connections: Connections, segments: int) -> Connections:
+    """Return the arrays, grown if so many more flows might not fit."""
+    needed = int(connections.counts[0]) + segments
+    if needed <= len(connections.flows):
+        return connections
+    room = max(needed, 2 * len(connections.flows))
+    flows, ends = np.zeros(room, FLOW), np.zeros(2 * room, END)
+    flows[: len(connections.flows)] = connections.flows
+    ends[: len(connections.ends)] = connections.ends
+    return connections._replace(flows=flows, ends=ends)

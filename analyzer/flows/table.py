@@ -1,0 +1,221 @@
+"""The persistent flow table: which pair of ends a segment belongs to.
+
+A *pair* is what connections share that follow one another on the same addresses and ports (and VLAN). The table is an
+open-addressing hash table over an array of pairs, doubled when half full; addresses are numbered in a second one of the
+same kind, so that text is made once for each address and never for a packet.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from analyzer.flows.key import hash_address, hash_key, random_hash_keys, source_first
+from analyzer.kernel import kernel, part
+
+PAIR = np.dtype(
+    [
+        ("a_hi", np.uint64),
+        ("a_lo", np.uint64),
+        ("b_hi", np.uint64),
+        ("b_lo", np.uint64),
+        ("hash", np.uint32),
+        ("vlan_key", np.int32),
+        ("a_address", np.int32),  # number of the address
+        ("b_address", np.int32),
+        ("flow", np.int32),  # the newest incarnation, -1 before the first segment
+        ("untagged", np.int32),  # the pair without VLAN: Wireshark's streams ignore tags; itself where there is none
+        ("stream", np.int32),  # of the untagged pair: Wireshark's tcp.stream, -1 before the first
+        ("a_base", np.uint32),  # of the untagged pair: Wireshark's base_seq of the stream, each direction
+        ("b_base", np.uint32),
+        ("a_port", np.uint16),
+        ("b_port", np.uint16),
+        ("version", np.uint8),
+        ("bases", np.uint8),  # bit 0: a_base is set, bit 1: b_base
+    ],
+    align=True,
+)
+
+ADDRESS = np.dtype(
+    [
+        ("hi", np.uint64),
+        ("lo", np.uint64),
+        ("hash", np.uint32),
+        ("version", np.uint8),
+        ("seen", np.uint8),  # SEEN_ bits: what the packet type of cooked captures says of it
+    ],
+    align=True,
+)
+
+SEEN_LOCAL = 1  # source of an outgoing or destination of an incoming packet
+SEEN_REMOTE = 2  # source of an incoming or destination of an outgoing packet
+SEEN_LOOPBACK = 4  # either end of a packet on the loopback interface
+
+SLOT = np.dtype([("hash", np.uint32), ("entry", np.int32)])  # entry + 1; 0 is empty
+
+
+class FlowTable(NamedTuple):
+    """The arrays of the table. counts: [pairs, addresses]."""
+
+    keys: npt.NDArray[np.uint64]
+    pair_slots: npt.NDArray[np.void]
+    pairs: npt.NDArray[np.void]
+    address_slots: npt.NDArray[np.void]
+    addresses: npt.NDArray[np.void]
+    counts: npt.NDArray[np.int64]
+
+
+def new_table(room: int = 1024) -> FlowTable:
+    """Make an empty table with room (a power of two) for so many pairs."""
+    return FlowTable(
+        random_hash_keys(),
+        np.zeros(4 * room, SLOT),
+        np.zeros(2 * room, PAIR),
+        np.zeros(4 * room, SLOT),
+        np.zeros(2 * room, ADDRESS),
+        np.zeros(2, np.int64),
+    )
+
+
+def with_room(table: FlowTable, segments: int) -> FlowTable:
+    """Return the table, grown if so many more segments (each may bring two pairs and two addresses) might not fit."""
+    pairs, addresses = int(table.counts[0]) + 2 * segments, int(table.counts[1]) + 2 * segments
+    if pairs > len(table.pairs) or 2 * pairs > len(table.pair_slots):
+        size = _power_of_two(pairs)
+        slots = np.zeros(2 * size, SLOT)
+        rehash(table.pairs["hash"][: table.counts[0]].copy(), slots)
+        table = table._replace(pairs=_grown(table.pairs, size), pair_slots=slots)
+    if addresses > len(table.addresses) or 2 * addresses > len(table.address_slots):
+        size = _power_of_two(addresses)
+        slots = np.zeros(2 * size, SLOT)
+        rehash(table.addresses["hash"][: table.counts[1]].copy(), slots)
+        table = table._replace(addresses=_grown(table.addresses, size), address_slots=slots)
+    return table
+
+
+def _power_of_two(least: int) -> int:
+    return 1 << max(least - 1, 1).bit_length()
+
+
+def _grown(array: npt.NDArray[np.void], size: int) -> npt.NDArray[np.void]:
+    bigger = np.zeros(size, array.dtype)  # zeroed lazily by the system: pages that are not used cost nothing
+    bigger[: len(array)] = array
+    return bigger
+
+
+@kernel
+def rehash(hashes: Any, slots: Any) -> None:
+    """Fill empty slots with the entries 0..n-1 of these hashes."""
+    mask = len(slots) - 1
+    for entry in range(len(hashes)):
+        at = np.int64(hashes[entry]) & mask
+        while slots[at].entry != 0:
+            at = (at + 1) & mask
+        slots[at].hash = hashes[entry]
+        slots[at].entry = entry + 1
+
+
+@kernel
+def find_pairs(segments: Any, filled: int, table: Any) -> None:
+    """Find or make the pair of each segment: fills its ``pair`` and ``side``."""
+    for i in range(filled):
+        segment = segments[i]
+        first = source_first(segment)
+        segment.side = 0 if first else 1
+        pair = _find_pair(segment, first, segment.vlan_key, table)
+        segment.pair = pair
+        if table.pairs[pair].untagged < 0:
+            table.pairs[pair].untagged = pair if segment.vlan_key < 0 else _find_pair(segment, first, -1, table)
+        if segment.outgoing >= 0:
+            _note_ends(segment, table.pairs[pair], table.addresses)
+
+
+@part
+def _note_ends(segment: Any, pair: Any, addresses: Any) -> None:
+    """Remember on which side of the capturing host the packet's addresses lie."""
+    source = pair.a_address if segment.side == 0 else pair.b_address
+    destination = pair.b_address if segment.side == 0 else pair.a_address
+    if segment.loopback:
+        addresses[source].seen |= SEEN_LOOPBACK
+        addresses[destination].seen |= SEEN_LOOPBACK
+    elif segment.outgoing:
+        addresses[source].seen |= SEEN_LOCAL
+        addresses[destination].seen |= SEEN_REMOTE
+    else:
+        addresses[source].seen |= SEEN_REMOTE
+        addresses[destination].seen |= SEEN_LOCAL
+
+
+@part
+def _find_pair(segment: Any, first: bool, vlan_key: int, table: Any) -> int:
+    if first:
+        a_hi, a_lo, b_hi, b_lo = segment.src_hi, segment.src_lo, segment.dst_hi, segment.dst_lo
+        a_port, b_port = segment.sport, segment.dport
+    else:
+        a_hi, a_lo, b_hi, b_lo = segment.dst_hi, segment.dst_lo, segment.src_hi, segment.src_lo
+        a_port, b_port = segment.dport, segment.sport
+    ports = (np.uint64(a_port) << np.uint64(16)) | np.uint64(b_port)
+    tags = np.uint64(vlan_key + 1) | (np.uint64(segment.version) << np.uint64(32))
+    value = hash_key(table.keys, a_hi, a_lo, b_hi, b_lo, ports, tags)
+    slots, pairs = table.pair_slots, table.pairs
+    mask = len(slots) - 1
+    at = value & mask
+    while slots[at].entry != 0:
+        if slots[at].hash == value:
+            number = slots[at].entry - 1
+            pair = pairs[number]
+            if (
+                pair.a_lo == a_lo
+                and pair.b_lo == b_lo
+                and pair.a_port == a_port
+                and pair.b_port == b_port
+                and pair.a_hi == a_hi
+                and pair.b_hi == b_hi
+                and pair.vlan_key == vlan_key
+                and pair.version == segment.version
+            ):
+                return number
+        at = (at + 1) & mask
+    number = table.counts[0]
+    table.counts[0] = number + 1
+    slots[at].hash = value
+    slots[at].entry = number + 1
+    pair = pairs[number]
+    pair.a_hi, pair.a_lo, pair.b_hi, pair.b_lo = a_hi, a_lo, b_hi, b_lo
+    pair.a_port, pair.b_port = a_port, b_port
+    pair.vlan_key = vlan_key
+    pair.version = segment.version
+    pair.hash = value
+    pair.a_address = _address(a_hi, a_lo, segment.version, table)
+    pair.b_address = _address(b_hi, b_lo, segment.version, table)
+    pair.flow = -1
+    pair.untagged = -1
+    pair.stream = -1
+    pair.bases = 0
+    return number
+
+
+@part
+def _address(hi: Any, lo: Any, version: int, table: Any) -> int:
+    value = hash_address(table.keys, hi, lo, version)
+    slots, addresses = table.address_slots, table.addresses
+    mask = len(slots) - 1
+    at = value & mask
+    while slots[at].entry != 0:
+        if slots[at].hash == value:
+            number = slots[at].entry - 1
+            known = addresses[number]
+            if known.lo == lo and known.hi == hi and known.version == version:
+                return number
+        at = (at + 1) & mask
+    number = table.counts[1]
+    table.counts[1] = number + 1
+    slots[at].hash = value
+    slots[at].entry = number + 1
+    addresses[number].hi = hi
+    addresses[number].lo = lo
+    addresses[number].version = version
+    addresses[number].hash = value
+    return number

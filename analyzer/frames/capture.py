@@ -1,0 +1,107 @@
+"""What was read: ``Analysis.capture``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from analyzer.capture.records import CaptureInfo, Damage
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LINK_NAMES = {
+    0: "NULL",
+    1: "EN10MB",
+    12: "RAW",
+    101: "RAW",
+    108: "LOOP",
+    113: "LINUX_SLL",
+    228: "IPV4",
+    229: "IPV6",
+    276: "LINUX_SLL2",
+}
+"""tcpdump's names (``-y``, https://www.tcpdump.org/linktypes.html) of what is decoded here."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Capture:
+    """The input of one analysis and what became of its records.
+
+    ``records`` = ``segments`` + ``filtered_out`` + what ``skipped`` counts by reason.
+    """
+
+    files: tuple[str, ...]
+    formats: tuple[str, ...]  #: of each file: "pcapng in gzip"
+    link_types: tuple[str, ...]  #: tcpdump's names, each once
+    interfaces: tuple[str, ...]  #: names of pcapng's interfaces, or the indices that SLL2 gave
+    records: int  #: whole records read
+    bytes: int  #: their captured octets
+    segments: int  #: of them, rows of `packets`
+    skipped: dict[str, int]  #: reason -> records that gave no row
+    filtered_out: int  #: records that the capture filter refused
+    truncated: int  #: segments that the snap length cut
+    copies: int  #: segments that are another sight of the same packet
+    damage: tuple[Damage, ...]  #: where a file stopped being readable; all before it was read
+    kernel_drops: int | None  #: live: what the kernel had no room for
+    bpf: str | None
+    first: pd.Timestamp | None  #: time of the first segment, UTC
+    last: pd.Timestamp | None  #: time of the last one
+
+    @property
+    def whole(self) -> bool:
+        """Whether every file could be read to its end."""
+        return not self.damage
+
+    @property
+    def duration_s(self) -> float:
+        """First segment to last, in seconds; 0 where there is none."""
+        if self.first is None or self.last is None:
+            return 0.0
+        return float((self.last - self.first).total_seconds())
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what ``from_json`` takes: numbers, texts, lists."""
+        plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        plain["damage"] = [dataclasses.asdict(damage) for damage in self.damage]
+        for name in ("first", "last"):
+            plain[name] = None if plain[name] is None else int(plain[name].as_unit("ns").value)
+        return plain
+
+    @classmethod
+    def from_json(cls, plain: dict[str, Any]) -> Capture:
+        """Rebuild what ``as_json`` gave; KeyError or TypeError where it did not."""
+        import pandas as pd
+
+        known = {field.name: plain[field.name] for field in dataclasses.fields(cls)}
+        for name in ("files", "formats", "link_types", "interfaces"):
+            known[name] = tuple(known[name])
+        known["damage"] = tuple(Damage(**damage) for damage in known["damage"])
+        for name in ("first", "last"):
+            known[name] = None if known[name] is None else pd.Timestamp(known[name], unit="ns", tz="UTC")
+        return cls(**known)
+
+
+def describe(info: CaptureInfo, skipped: dict[str, int], packets: pd.DataFrame) -> Capture:
+    """Sum up a capture that has been read."""
+    links = dict.fromkeys(LINK_NAMES.get(i.link, f"link type {i.link}") for i in info.interfaces)
+    names = dict.fromkeys([i.name for i in info.interfaces if i.name] + list(packets["interface"].cat.categories))
+    times = packets["time"]
+    return Capture(
+        files=tuple(info.files),
+        formats=tuple(info.formats),
+        link_types=tuple(links),
+        interfaces=tuple(names),
+        records=info.records,
+        bytes=info.bytes,
+        segments=len(packets),
+        skipped=dict(skipped),
+        filtered_out=info.filtered_out,
+        truncated=int(packets["truncated"].sum()),
+        copies=int(packets["copy_of"].notna().sum()),
+        damage=tuple(info.damage),
+        kernel_drops=info.kernel_drops,
+        bpf=info.bpf,
+        first=times.min() if len(times) else None,
+        last=times.max() if len(times) else None,
+    )

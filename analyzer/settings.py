@@ -1,0 +1,47 @@
+"""Every number that a user may turn, in one frozen object.
+
+Timers are Linux's defaults (seconds), each with the sysctl or constant it comes from: ``net/ipv4/tcp*.c`` and
+``Documentation/networking/ip-sysctl.rst``. They end states that no packet ends; what they write is marked ``assumed``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
+    """Timers, limits and switches of one analysis.
+
+    Durations are in seconds, sizes in the unit that the name says.
+    """
+
+    time_wait_s: float = 60.0
+    """TIME_WAIT: ``TCP_TIMEWAIT_LEN``, fixed at 60 s in Linux (2 MSL, RFC 9293 section 3.4.2)."""
+
+    fin_wait_2_s: float = 60.0
+    """An orphan in FIN_WAIT_2: ``tcp_fin_timeout``. A socket still held by its program stays there for ever."""
+
+    syn_sent_s: float = 127.0
+    """connect() gives up: ``tcp_syn_retries`` 6, so 1+2+4+8+16+32+64 s after the first SYN."""
+
+    syn_rcvd_s: float = 63.0
+    """A request is dropped: ``tcp_synack_retries`` 5, so 1+2+4+8+16+32 s after the first SYN-ACK."""
+
+    retransmit_s: float = 924.6
+    """A retransmission gives up: ``tcp_retries2`` 15, the hypothetical time-out of RFC 1122 section 4.2.3.5."""
+
+    orphan_retransmit_s: float = 102.2
+    """A FIN that nobody acknowledges, its program gone: ``tcp_orphan_retries`` 0 stands for 8 doublings of 200 ms."""
+
+    keep_alive_gap_s: float = 0.2
+    """A one-byte-or-empty probe at SND.NXT - 1 is a keep-alive (RFC 9293 section 3.8.4) when nothing else was in flight."""
+
+    record_limit_bytes: int = 16 * 1024 * 1024
+    """A record that claims more bytes than this is damage, not a packet (libpcap: MAXIMUM_SNAPLEN is 262,144)."""
+
+    batch_records: int = 16384
+    """Records in one batch: large enough to forget the call, small enough to stay in the processor's cache."""
+
+    buffer_bytes: int = 4 * 1024 * 1024
+    """The reused read buffer of one file."""

@@ -1,0 +1,113 @@
+"""Text and acknowledgements: what of a stream was seen, what is missing, what came again (RFC 9293, section 3.4).
+
+Kept for each direction: the highest number sent, the highest below which nothing is missing, and the first block behind the
+first hole. Further holes close when the peer acknowledges them: memory does not grow with the number of losses.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from analyzer.kernel import part
+from analyzer.tracker.anomalies import Detail, Kind
+from analyzer.tracker.log import note
+
+_RETRANSMISSION, _OUT_OF_ORDER = int(Kind.RETRANSMISSION), int(Kind.OUT_OF_ORDER)
+_NOT_CAPTURED, _ACK_OF_UNSEEN = int(Kind.SEGMENT_NOT_CAPTURED), int(Kind.ACK_OF_UNSEEN)
+_DUPLICATE_ACK, _ZERO_WINDOW, _KEEP_ALIVE = int(Kind.DUPLICATE_ACK), int(Kind.ZERO_WINDOW), int(Kind.KEEP_ALIVE)
+_WINDOW_PROBE = int(Kind.WINDOW_PROBE)
+_NO_DETAIL, _SPURIOUS = int(Detail.NONE), int(Detail.SPURIOUS)
+_FILLS_HOLE, _SEEN_BEFORE = int(Detail.FILLS_HOLE), int(Detail.SEEN_BEFORE)
+_REORDERING_NS = 3_000_000  # Wireshark's, where the round trip is unknown
+
+
+@part
+def on_text(segment: Any, flow: Any, number: int, me: Any, you: Any, seq: int, span: int, control: bool, log: Any) -> None:
+    """Take in span numbers (payload, SYN, FIN) from seq on; control: the segment has a SYN or FIN."""
+    length, end = segment.length, seq + span
+    if me.next == 0 and not control and me.packets == 0:  # midstream: what was before is not known
+        me.next = me.contiguous = max(seq, 1)
+    if length <= 1 and not control and seq == me.next - 1 and me.next > 1 and you.acked >= me.next:
+        note(_KEEP_ALIVE, _NO_DETAIL, me.endpoint, 0, segment, number, log)
+        return
+    if span == 0:
+        return
+    if seq > me.next and me.packets > 0:
+        note(_NOT_CAPTURED, _NO_DETAIL, me.endpoint, 0, segment, number, log)
+        if me.hole_right == 0:
+            me.hole_left, me.hole_right = seq, end
+        elif seq == me.hole_right:
+            me.hole_right = end
+        me.bytes += length
+    elif seq >= me.next:
+        if length == 1 and you.window == 0 and you.packets > 0 and not control:
+            note(_WINDOW_PROBE, _NO_DETAIL, me.endpoint, 0, segment, number, log)
+        if me.hole_right == seq:
+            me.hole_right = end
+        me.bytes += length
+    elif length > 0:
+        _sent_before(segment, flow, number, me, you, seq, seq + length, log)
+    me.next = max(me.next, end)
+    if seq <= me.contiguous:
+        me.contiguous = max(me.contiguous, end)
+    close_hole(me)
+
+
+@part
+def _sent_before(segment: Any, flow: Any, number: int, me: Any, you: Any, seq: int, end: int, log: Any) -> None:
+    """Payload below the highest number sent: again, or late."""
+    fresh = max(end - me.next, 0)  # repacketised: a tail of it is new
+    seen = seq < me.contiguous or (me.hole_left <= seq < me.hole_right)
+    if not seen:
+        round_trip = flow.ack_ns - flow.syn_ns if flow.syn_ns and flow.ack_ns else _REORDERING_NS
+        me.bytes += end - seq
+        if segment.time_ns - me.last_ns <= round_trip:
+            note(_OUT_OF_ORDER, _NO_DETAIL, me.endpoint, 0, segment, number, log)
+            return
+        detail = _FILLS_HOLE
+    else:
+        me.bytes += fresh
+        detail = _SPURIOUS if you.acked >= end else _SEEN_BEFORE
+    me.retransmitted = me.retransmitted + 1
+    me.retransmitted_bytes += end - seq - fresh
+    note(_RETRANSMISSION, detail, me.endpoint, 0, segment, number, log)
+
+
+@part
+def close_hole(end: Any) -> None:
+    """Step over the block behind the hole, once the hole is filled."""
+    if end.hole_right != 0 and end.contiguous >= end.hole_left:
+        end.contiguous = max(end.contiguous, end.hole_right)
+        end.hole_left, end.hole_right = 0, 0
+
+
+@part
+def is_acceptable_ack(me: Any, you: Any, ack: int) -> bool:
+    """Whether you may have sent all that this acknowledges: seen, or missed by the capture but within my window."""
+    return ack <= max(you.next, 1) or you.packets == 0 or me.window_right == 0 or ack <= me.window_right + 1
+
+
+@part
+def on_ack(segment: Any, number: int, me: Any, you: Any, seq: int, ack: int, pure: bool, log: Any) -> None:
+    """Take in an acknowledgement; pure: no payload, no SYN, FIN or RST."""
+    if ack > you.next and you.packets > 0:
+        note(_ACK_OF_UNSEEN, _NO_DETAIL, me.endpoint, 0, segment, number, log)
+    elif pure and me.packets > 0 and segment.ack == me.last_ack_raw and segment.window == me.window and seq == me.next and you.next > ack:  # fmt: skip
+        me.duplicate_acks = min(me.duplicate_acks + 1, 65535)
+        note(_DUPLICATE_ACK, _NO_DETAIL, me.endpoint, 0, segment, number, log)
+    if ack > you.next:
+        you.next = ack
+    if ack > you.contiguous:
+        you.contiguous = ack
+        close_hole(you)
+    me.acked = max(me.acked, ack)
+
+
+@part
+def on_window(segment: Any, number: int, me: Any, ack: int, window: int, control: bool, log: Any) -> None:
+    """Take in the advertised window; control: the segment has SYN, FIN or RST."""
+    if segment.window == 0 and not control:
+        note(_ZERO_WINDOW, _NO_DETAIL, me.endpoint, 0, segment, number, log)
+    me.window = segment.window
+    if ack >= 0:
+        me.window_right = max(me.window_right, ack + window)

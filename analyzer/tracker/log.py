@@ -1,0 +1,87 @@
+"""What the tracker writes besides the packets' own columns: state changes and anomalies, a row each, in order of frames."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from analyzer.kernel import part
+
+TRANSITION = np.dtype(
+    [
+        ("time_ns", np.int64),
+        ("flow", np.int32),
+        ("frame", np.uint32),  # 0: a timer
+        ("proven_by", np.uint32),
+        ("refuted_by", np.uint32),
+        ("endpoint", np.uint8),
+        ("old", np.uint8),
+        ("new", np.uint8),
+        ("event", np.uint8),
+        ("evidence", np.uint8),
+    ],
+    align=True,
+)
+
+ANOMALY = np.dtype(
+    [
+        ("time_ns", np.int64),
+        ("flow", np.int32),
+        ("frame", np.uint32),  # 0: no frame of its own
+        ("related_frame", np.uint32),
+        ("endpoint", np.int8),  # -1: both or neither
+        ("kind", np.uint8),
+        ("detail", np.uint8),  # anomalies.Detail
+    ],
+    align=True,
+)
+
+#: A segment makes no more rows than these; the arrays have room for them before a batch is replayed.
+TRANSITIONS_PER_SEGMENT = 12
+ANOMALIES_PER_SEGMENT = 8
+
+
+class Log(NamedTuple):
+    """The growing arrays. counts: [transitions, anomalies]."""
+
+    transitions: npt.NDArray[np.void]
+    anomalies: npt.NDArray[np.void]
+    counts: npt.NDArray[np.int64]
+
+
+def new_log() -> Log:
+    """Make an empty log."""
+    return Log(np.empty(1024, TRANSITION), np.empty(1024, ANOMALY), np.zeros(2, np.int64))
+
+
+def with_room(log: Log, segments: int) -> Log:
+    """Return the log, grown if what so many more segments may write might not fit."""
+    return log._replace(
+        transitions=_with_room(log.transitions, int(log.counts[0]), segments * TRANSITIONS_PER_SEGMENT),
+        anomalies=_with_room(log.anomalies, int(log.counts[1]), segments * ANOMALIES_PER_SEGMENT),
+    )
+
+
+def _with_room(rows: npt.NDArray[np.void], used: int, more: int) -> npt.NDArray[np.void]:
+    if used + more <= len(rows):
+        return rows
+    bigger = np.empty(max(used + more, 2 * len(rows)), rows.dtype)  # pages that are never written cost nothing
+    bigger[:used] = rows[:used]
+    return bigger
+
+
+@part
+def note(kind: int, detail: int, endpoint: int, related: int, segment: Any, flow: int, log: Any) -> None:
+    """Write an anomaly of this segment."""
+    at = log.counts[1]
+    log.counts[1] = at + 1
+    row = log.anomalies[at]
+    row.time_ns = segment.time_ns
+    row.flow = flow
+    row.frame = segment.frame
+    row.related_frame = related
+    row.endpoint = endpoint
+    row.kind = kind
+    row.detail = detail

@@ -1,0 +1,168 @@
+"""The handshake: SYN, SYN-ACK and the segment that acknowledges it (RFC 9293, section 3.5).
+
+Each part takes ``me``, the end that sent the segment, and ``you``, the end that it is sent to, and returns the step that the
+segment is. What the sender does is proven, what becomes of the receiver is assumed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from analyzer.decode.segment import CWR, ECE, OPTION_FAST_OPEN
+from analyzer.flows.connection import (
+    KNOWN_ACK,
+    KNOWN_REPEATED,
+    KNOWN_SYN,
+    KNOWN_SYN_ACK,
+    MARK_SIMULTANEOUS_OPEN,
+)
+from analyzer.kernel import part
+from analyzer.tracker.anomalies import Detail, Kind
+from analyzer.tracker.log import note
+from analyzer.tracker.machine import ASSUMED, NO_ROW, PROVEN, is_assumed, move, prove, refute
+from analyzer.tracker.marks import Step
+from analyzer.tracker.states import (
+    CLOSED,
+    ESTABLISHED,
+    LISTEN,
+    SYN_RCVD,
+    SYN_SENT,
+    UNKNOWN,
+    Event,
+)
+
+NO_STEP = -1
+_OPEN_1, _OPEN_2, _OPEN_3 = int(Step.OPEN_1), int(Step.OPEN_2), int(Step.OPEN_3)
+_SIMULTANEOUS_1, _SIMULTANEOUS_2 = int(Step.SIMULTANEOUS_OPEN_1), int(Step.SIMULTANEOUS_OPEN_2)
+_SEND_SYN, _SEND_SYN_ACK, _SEND_DATA = int(Event.SEND_SYN), int(Event.SEND_SYN_ACK), int(Event.SEND_DATA)
+_RCV_SYN, _RCV_SYN_ACK = int(Event.RCV_SYN), int(Event.RCV_SYN_ACK)
+_RCV_ACK_OF_SYN, _RCV_DATA = int(Event.RCV_ACK_OF_SYN), int(Event.RCV_DATA)
+_SYN_RETRANSMITTED, _SYNACK_RETRANSMITTED = int(Kind.SYN_RETRANSMITTED), int(Kind.SYNACK_RETRANSMITTED)
+_SYNACK_ISN_CHANGED, _ACK_IGNORED = int(Kind.SYNACK_ISN_CHANGED), int(Kind.HANDSHAKE_ACK_IGNORED)
+_NO_DETAIL = int(Detail.NONE)
+
+
+@part
+def on_syn(segment: Any, flow: Any, number: int, me: Any, you: Any, log: Any) -> tuple[int, bool]:
+    """SYN without ACK."""
+    time_ns, frame = segment.time_ns, segment.frame
+    repeated = me.known & KNOWN_SYN != 0
+    flow.syn_attempts = min(flow.syn_attempts + 1, 65535)
+    if flow.synack_ns == 0:
+        flow.syn_ns = time_ns
+    if repeated:
+        # Sending it again shows that it never took the SYN-ACK, nor the RST, nor gave up.
+        note(_SYN_RETRANSMITTED, _NO_DETAIL, me.endpoint, flow.open_1, segment, number, log)
+        refute(me, me.established_row, frame, log)
+        refute(me, me.ended_row, frame, log)
+        step = _SIMULTANEOUS_1 if flow.marks & MARK_SIMULTANEOUS_OPEN and me.endpoint == 1 else _OPEN_1
+    else:
+        step = _OPEN_1
+        if flow.open_1 == 0:
+            flow.open_1 = frame
+            flow.first_syn_ns = time_ns
+            flow.ecn |= (segment.flags & (ECE | CWR)) == (ECE | CWR)
+        elif you.known & KNOWN_SYN:
+            flow.marks |= MARK_SIMULTANEOUS_OPEN
+            step = _SIMULTANEOUS_1
+        refute(me, me.listen_row, frame, log)  # it opens itself: nobody was listening
+        if me.state == UNKNOWN:
+            me.state = CLOSED
+        move(me, _SEND_SYN, PROVEN, time_ns, frame, number, log)
+        if you.state == SYN_SENT:  # its SYN is on the way to us: they cross
+            me.established_row = move(me, _RCV_SYN, ASSUMED, time_ns, frame, number, log)
+    me.known |= KNOWN_SYN
+    if you.state == UNKNOWN:
+        you.listen_row = move(you, _RCV_SYN, ASSUMED, time_ns, frame, number, log)
+    elif you.state == SYN_SENT and you.known & KNOWN_SYN:
+        you.established_row = move(you, _RCV_SYN, ASSUMED, time_ns, frame, number, log)
+    return step, repeated
+
+
+@part
+def on_syn_ack(segment: Any, flow: Any, number: int, me: Any, you: Any, ack: int, log: Any) -> tuple[int, bool]:
+    """SYN and ACK."""
+    time_ns, frame = segment.time_ns, segment.frame
+    repeated = me.known & KNOWN_SYN_ACK != 0
+    flow.synack_attempts = min(flow.synack_attempts + 1, 65535)
+    if me.isn != segment.seq:
+        note(_SYNACK_ISN_CHANGED, _NO_DETAIL, me.endpoint, flow.open_2, segment, number, log)
+    elif repeated:
+        note(_SYNACK_RETRANSMITTED, _NO_DETAIL, me.endpoint, flow.open_2, segment, number, log)
+    if repeated:
+        me.known |= KNOWN_REPEATED
+        server_round_trip = flow.synack_ns - flow.syn_ns if flow.syn_ns else 0
+        if is_assumed(me.established_row, log) and time_ns - me.moved_ns >= server_round_trip:
+            if refute(me, me.established_row, frame, log):
+                note(_ACK_IGNORED, _NO_DETAIL, me.endpoint, flow.open_3, segment, number, log)
+    else:
+        refute(me, me.ended_row, frame, log)
+        prove(me, me.listen_row, frame, log)
+        prove(me, me.established_row, frame, log)  # simultaneous open: the SYN that it answers has arrived
+        flow.open_2 = frame
+        flow.synack_ns = time_ns
+        if flow.ecn & 1 and (segment.flags & (ECE | CWR)) == ECE:
+            flow.ecn |= 2
+        if me.state == CLOSED and not me.known & KNOWN_SYN:
+            me.state = LISTEN
+        move(me, _SEND_SYN_ACK, PROVEN, time_ns, frame, number, log)
+    me.known |= KNOWN_SYN_ACK
+    acceptable = 1 <= ack <= max(you.next, 1)
+    if acceptable and (you.state == SYN_SENT or you.state == UNKNOWN or (you.state == SYN_RCVD and me.known & KNOWN_SYN)):
+        you.established_row = move(you, _RCV_SYN_ACK, ASSUMED, time_ns, frame, number, log)
+        you.moved_ns = time_ns
+    return _SIMULTANEOUS_2 if me.known & KNOWN_SYN else _OPEN_2, repeated
+
+
+@part
+def on_opened(
+    segment: Any, flow: Any, number: int, me: Any, you: Any, seq: int, ack: int, log: Any
+) -> tuple[int, bool]:
+    """Any other segment with an ACK: what it says of the handshake. ack is -1 where the flag is not set."""
+    time_ns, frame = segment.time_ns, segment.frame
+    step, repeated = NO_STEP, False
+    _show_sender(segment, number, me, you, ack, log)
+    opener = me.endpoint == 0 and (me.known & KNOWN_SYN or you.known & KNOWN_SYN_ACK)
+    if ack >= 1 and opener and not flow.marks & MARK_SIMULTANEOUS_OPEN and seq <= max(me.next, 1):
+        if flow.open_3 == 0:
+            flow.open_3 = frame
+            flow.ack_ns = time_ns
+            step = _OPEN_3
+        elif you.known & KNOWN_REPEATED and you.fin < 0 and ack == 1:
+            step, repeated = _OPEN_3, True
+            you.known &= ~KNOWN_REPEATED & 255
+    elif ack >= 1 and flow.marks & MARK_SIMULTANEOUS_OPEN and flow.open_3 == 0:
+        flow.open_3 = frame
+        flow.ack_ns = time_ns
+        step = _OPEN_3
+    if you.state == UNKNOWN:
+        you.established_row = move(you, _RCV_DATA, ASSUMED, time_ns, frame, number, log)
+    elif you.state == LISTEN and ack >= 1:
+        # It acknowledges a SYN-ACK that this capture did not see.
+        prove(you, you.listen_row, frame, log)
+        move(you, _SEND_SYN_ACK, PROVEN, time_ns, frame, number, log)
+    if you.state == SYN_RCVD and 1 <= ack <= max(you.next, 1):
+        you.established_row = move(you, _RCV_ACK_OF_SYN, ASSUMED, time_ns, frame, number, log)
+        you.moved_ns = time_ns
+    return step, repeated
+
+
+@part
+def _show_sender(segment: Any, number: int, me: Any, you: Any, ack: int, log: Any) -> None:
+    """What the segment shows of its sender's part in the handshake."""
+    time_ns, frame = segment.time_ns, segment.frame
+    if me.state == UNKNOWN:
+        me.established_row = move(me, _SEND_DATA, ASSUMED, time_ns, frame, number, log)
+    elif me.state == LISTEN:
+        me.listen_row = NO_ROW
+        move(me, _SEND_DATA, PROVEN, time_ns, frame, number, log)
+    elif me.state == SYN_SENT:
+        if ack >= 1:
+            move(me, _RCV_SYN_ACK, PROVEN, time_ns, frame, number, log)
+    elif me.state == SYN_RCVD:
+        # A request socket may acknowledge, and fast open may send data, before the third segment.
+        if segment.length > 0 and not me.options & OPTION_FAST_OPEN and not you.options & OPTION_FAST_OPEN:
+            move(me, _RCV_ACK_OF_SYN, PROVEN, time_ns, frame, number, log)
+    elif me.established_row != NO_ROW and (ack >= 1 or me.state != ESTABLISHED):
+        prove(me, me.established_row, frame, log)
+    me.known |= KNOWN_ACK

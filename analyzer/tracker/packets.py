@@ -1,0 +1,130 @@
+"""The packets' columns, as the replay writes them: each cell once, into arrays that grow with the capture.
+
+Memory is what a large capture costs. So columns that most captures leave empty (VLAN, interface, ...) are *optional*: zero
+stands for their usual value, the arrays come zeroed from the system, and a cell is written only where it differs. Pages
+that nobody writes are never made.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+
+class PacketColumns(NamedTuple):
+    """One array a column, row i the i-th segment."""
+
+    time_ns: npt.NDArray[np.int64]
+    frame: npt.NDArray[np.int64]
+    flow: npt.NDArray[np.int32]
+    source: npt.NDArray[np.int32]  #: number of the address
+    destination: npt.NDArray[np.int32]
+    sport: npt.NDArray[np.uint16]
+    dport: npt.NDArray[np.uint16]
+    flag_bits: npt.NDArray[np.uint16]
+    seq: npt.NDArray[np.int64]
+    ack: npt.NDArray[np.int64]
+    raw_seq: npt.NDArray[np.uint32]
+    raw_ack: npt.NDArray[np.uint32]
+    length: npt.NDArray[np.int32]
+    window: npt.NDArray[np.int64]
+    raw_window: npt.NDArray[np.uint16]
+    ip_id: npt.NDArray[np.uint16]
+    ttl: npt.NDArray[np.uint8]
+    tsval: npt.NDArray[np.uint32]
+    tsecr: npt.NDArray[np.uint32]
+    from_client: npt.NDArray[np.bool_]
+    client_state: npt.NDArray[np.int8]
+    server_state: npt.NDArray[np.int8]
+    client_proven: npt.NDArray[np.bool_]
+    server_proven: npt.NDArray[np.bool_]
+    step: npt.NDArray[np.int8]  #: marks.Step, -1 none
+    # optional: zero is the usual value
+    stream_ahead: npt.NDArray[np.int32]  #: stream less flow
+    step_repeat: npt.NDArray[np.bool_]
+    no_ack: npt.NDArray[np.bool_]
+    no_timestamps: npt.NDArray[np.bool_]
+    no_ip_id: npt.NDArray[np.bool_]  #: IPv6
+    outgoing: npt.NDArray[np.int8]  #: 0 unknown, 1 incoming, 2 outgoing
+    vlan: npt.NDArray[np.int16]  #: tag + 1
+    truncated: npt.NDArray[np.bool_]
+    interface: npt.NDArray[np.int32]  #: capture interface, of several
+    ifindex: npt.NDArray[np.int32]  #: SLL2's, + 1
+    file: npt.NDArray[np.int32]
+    file_frame: npt.NDArray[np.uint32]  #: 0: the frame itself
+
+
+_DTYPES: dict[str, type[np.generic]] = {
+    "time_ns": np.int64, "frame": np.int64, "flow": np.int32, "source": np.int32, "destination": np.int32,
+    "sport": np.uint16, "dport": np.uint16, "flag_bits": np.uint16, "seq": np.int64, "ack": np.int64,
+    "raw_seq": np.uint32, "raw_ack": np.uint32, "length": np.int32, "window": np.int64, "raw_window": np.uint16,
+    "ip_id": np.uint16, "ttl": np.uint8, "tsval": np.uint32, "tsecr": np.uint32, "from_client": np.bool_,
+    "client_state": np.int8, "server_state": np.int8, "client_proven": np.bool_, "server_proven": np.bool_,
+    "step": np.int8,
+}  # fmt: skip
+
+_OPTIONAL: dict[str, type[np.generic]] = {
+    "stream_ahead": np.int32, "step_repeat": np.bool_, "no_ack": np.bool_, "no_timestamps": np.bool_,
+    "no_ip_id": np.bool_, "outgoing": np.int8, "vlan": np.int16, "truncated": np.bool_, "interface": np.int32,
+    "ifindex": np.int32, "file": np.int32, "file_frame": np.uint32,
+}  # fmt: skip
+
+
+def new_columns(room: int) -> PacketColumns:
+    """Make columns with room for so many rows."""
+    return PacketColumns(
+        **{name: np.empty(room, dtype) for name, dtype in _DTYPES.items()},
+        **{name: np.zeros(room, dtype) for name, dtype in _OPTIONAL.items()},
+    )
+
+
+def grown(columns: PacketColumns, used: int, room: int) -> PacketColumns:
+    """Return columns with more room, the first used rows copied; optional ones only where something was written."""
+    bigger = new_columns(room)
+    for name, old, new in zip(columns._fields, columns, bigger, strict=True):
+        if name not in _OPTIONAL or old[:used].any():
+            new[:used] = old[:used]
+    return bigger
+
+
+class OptionColumns(NamedTuple):
+    """The rows of segments that carry options worth a row; counts: [rows, SACK edges]."""
+
+    frame: npt.NDArray[np.int64]
+    options: npt.NDArray[np.uint16]
+    mptcp: npt.NDArray[np.uint16]
+    mss: npt.NDArray[np.int32]
+    wscale: npt.NDArray[np.int8]
+    user_timeout: npt.NDArray[np.int32]
+    sack_end: npt.NDArray[np.int32]  #: where the row's edges end in sack
+    sack: npt.NDArray[np.int64]  #: relative edges of all rows, left and right by turns
+    counts: npt.NDArray[np.int64]
+
+
+_OPTION_DTYPES: dict[str, type[np.generic]] = {
+    "frame": np.int64, "options": np.uint16, "mptcp": np.uint16, "mss": np.int32, "wscale": np.int8,
+    "user_timeout": np.int32, "sack_end": np.int32, "sack": np.int64,
+}  # fmt: skip
+_EDGES = 8
+
+
+def new_options() -> OptionColumns:
+    """Make empty option columns."""
+    return OptionColumns(
+        **{name: np.empty(0, dtype) for name, dtype in _OPTION_DTYPES.items()}, counts=np.zeros(2, np.int64)
+    )
+
+
+def options_with_room(options: OptionColumns, segments: int) -> OptionColumns:
+    """Return the option columns, grown if so many more segments might not fit."""
+    rows, edges = int(options.counts[0]), int(options.counts[1])
+    needed = {name: (rows, rows + segments) for name in _OPTION_DTYPES} | {"sack": (edges, edges + _EDGES * segments)}
+    replaced = {}
+    for name, (used, room) in needed.items():
+        old = getattr(options, name)
+        if room > len(old):
+            replaced[name] = np.empty(max(room, 2 * len(old)), old.dtype)
+            replaced[name][:used] = old[:used]
+    return options._replace(**replaced)

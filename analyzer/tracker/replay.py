@@ -1,0 +1,372 @@
+"""The replay: each segment of a batch through its connection, in capture order, and the row that comes of it.
+
+One rule (RFC 9293, seen from outside): a sender moves by what it sends, that is proven; a receiver moves by what it is sent,
+at once, and that is assumed, until something that it sends proves or refutes it. What a segment is an event of is decided
+in ``opening`` and ``closing``; where the event leads stands in the table of ``states``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from analyzer.decode.segment import ACK, FIN, OPTION_ROW, OPTION_TIMESTAMPS, OPTION_WSCALE, RST, SYN
+from analyzer.flows.connection import KNOWN_BASE, KNOWN_SYN, KNOWN_SYN_ACK, MARK_MIDSTREAM, MARK_REFUSED
+from analyzer.flows.incarnation import client_side, end_of_source, find_incarnation, stream_of
+from analyzer.flows.sequence import before, relative
+from analyzer.kernel import kernel, part
+from analyzer.tracker.anomalies import Detail, Kind
+from analyzer.tracker.closing import on_acknowledgement, on_fin, on_reset, take_fin
+from analyzer.tracker.delivery import is_acceptable_ack, on_ack, on_text, on_window
+from analyzer.tracker.log import note
+from analyzer.tracker.machine import ASSUMED, NO_ROW, PROVEN, is_assumed, move, refute
+from analyzer.tracker.opening import NO_STEP, on_opened, on_syn, on_syn_ack
+from analyzer.tracker.states import CLOSED, LISTEN, SYN_SENT, TIME_WAIT, UNKNOWN, Event
+from analyzer.tracker.timers import expire, start_timer
+
+_NEW_INCARNATION, _RCV_RST = int(Event.NEW_INCARNATION), int(Event.RCV_RST)
+_PORT_REUSED, _MIDSTREAM, _HALF_OPEN = int(Kind.PORT_REUSED), int(Kind.MIDSTREAM), int(Kind.HALF_OPEN)
+_ICMP_ERROR, _REFUSED = int(Kind.ICMP_ERROR), int(Kind.REFUSED)
+_NO_DETAIL, _BY_ICMP = int(Detail.NONE), int(Detail.BY_ICMP)
+_AFTER_CLOSE, _ALIVE, _IN_TIME_WAIT = int(Detail.AFTER_CLOSE), int(Detail.EARLIER_ALIVE), int(Detail.EARLIER_TIME_WAIT)
+
+
+@kernel
+def replay(
+    segments: Any, sacks: Any, filled: int, table: Any, connections: Any, log: Any, columns: Any, row: int, options: Any, timers: Any
+) -> int:
+    """Replay a batch.
+
+    Parameters
+    ----------
+    segments : array of SEGMENT, sacks : uint32 array (n, 8), filled : int
+        The batch as ``decode`` and ``find_pairs`` left it.
+    table : FlowTable, connections : Connections, log : Log, columns : PacketColumns, options : OptionColumns
+        What is kept and written; all have room for the batch.
+    row : int
+        The first free row of the columns.
+    timers : Timers
+        Durations in nanoseconds.
+
+    Returns
+    -------
+    int
+        The next free row.
+    """
+    for i in range(filled):
+        segment = segments[i]
+        pair = table.pairs[segment.pair]
+        stream = stream_of(segment, table.pairs[pair.untagged], connections.counts)
+        if segment.quoted:
+            _on_icmp(segment, pair, connections, log)
+            continue
+        number = find_incarnation(segment, pair, connections)
+        if number < 0:
+            number = _new_flow(segment, pair, stream, connections, log)
+        flow = connections.flows[number]
+        from_server = end_of_source(segment, flow)
+        me, you = connections.ends[2 * number + from_server], connections.ends[2 * number + 1 - from_server]
+        expire(me, segment.time_ns, number, log)
+        expire(you, segment.time_ns, number, log)
+        seq, ack = _relative_numbers(segment, me, you)
+        window = _scaled_window(segment, me, you)
+        step, repeated = _segment(segment, flow, number, me, you, seq, ack, window, log, timers)
+        start_timer(me, segment.time_ns, timers)
+        start_timer(you, segment.time_ns, timers)
+        if flow.earlier >= 0 or pair.flow != number:
+            _between_incarnations(segment, number, pair, connections, log)
+        _completeness(segment, flow)
+        flow.end_ns = max(flow.end_ns, segment.time_ns)
+        me.last_ns = segment.time_ns
+        me.packets += 1
+        if segment.options & OPTION_ROW:
+            _write_options(segment, sacks[i], you, options)
+        _write_row(columns, row, segment, stream, number, from_server, seq, ack, window, step, repeated)
+        columns.source[row] = pair.a_address if segment.side == 0 else pair.b_address
+        columns.destination[row] = pair.b_address if segment.side == 0 else pair.a_address
+        _write_states(columns, row, number, pair, connections)
+        row += 1
+    return row
+
+
+@part
+def _new_flow(segment: Any, pair: Any, stream: int, connections: Any, log: Any) -> int:
+    """Open the next flow of the pair."""
+    number = connections.counts[0]
+    connections.counts[0] = number + 1
+    flow = connections.flows[number]
+    flow.pair = segment.pair
+    flow.earlier = pair.flow
+    flow.stream = stream
+    flow.start_ns = segment.time_ns
+    flow.end_ns = segment.time_ns
+    flow.first_frame = segment.frame
+    flow.closed_by = -1
+    side, role = client_side(segment)
+    flow.client_side, flow.role = side, role
+    for end in range(2):
+        it = connections.ends[2 * number + end]
+        it.endpoint = end
+        it.state = UNKNOWN
+        it.fin = -1
+        it.acked = -1
+        it.mss = -1
+        it.wscale = -1
+        it.established_row = it.fin_row = it.fin_acked_row = it.ended_row = it.listen_row = NO_ROW
+    if pair.flow >= 0:
+        _reuse(segment, number, pair.flow, connections, log)
+    elif not segment.flags & SYN:
+        flow.marks |= MARK_MIDSTREAM
+        note(_MIDSTREAM, _NO_DETAIL, -1, 0, segment, number, log)
+    pair.flow = number
+    return number
+
+
+@part
+def _reuse(segment: Any, number: int, earlier: int, connections: Any, log: Any) -> None:
+    """A new SYN on a known pair: its sender is done with the earlier connection; the other end's answer will show."""
+    sender = connections.ends[2 * earlier + end_of_source(segment, connections.flows[earlier])]
+    receiver = connections.ends[2 * earlier + 1 - end_of_source(segment, connections.flows[earlier])]
+    expire(sender, segment.time_ns, earlier, log)
+    expire(receiver, segment.time_ns, earlier, log)
+    detail = _ALIVE
+    if receiver.state == TIME_WAIT or sender.state == TIME_WAIT:
+        detail = _IN_TIME_WAIT
+    elif receiver.state == CLOSED:
+        detail = _AFTER_CLOSE
+    note(_PORT_REUSED, detail, sender.endpoint, connections.flows[earlier].first_frame, segment, number, log)
+    ended = move(sender, _NEW_INCARNATION, ASSUMED, segment.time_ns, segment.frame, earlier, log)
+    if ended != NO_ROW:
+        sender.ended_row = ended
+
+
+@part
+def _between_incarnations(segment: Any, number: int, pair: Any, connections: Any, log: Any) -> None:
+    """Two connections follow one another on the pair: what this segment of one says of the other."""
+    newest = pair.flow
+    earlier = connections.flows[newest].earlier
+    if number == newest:
+        if segment.flags & (SYN | ACK) == SYN | ACK:
+            # The answer: the earlier connection is over at this end too.
+            old = connections.ends[2 * earlier + end_of_source(segment, connections.flows[earlier])]
+            ended = move(old, _NEW_INCARNATION, PROVEN, segment.time_ns, segment.frame, earlier, log)
+            if ended != NO_ROW:
+                old.ended_row = ended
+    elif number == earlier and segment.flags & (SYN | RST) == 0 and segment.flags & ACK:
+        sender_new = connections.ends[2 * newest + end_of_source(segment, connections.flows[newest])]
+        if sender_new.state == LISTEN or sender_new.state == UNKNOWN:
+            note(_HALF_OPEN, _NO_DETAIL, sender_new.endpoint, connections.flows[newest].first_frame, segment, number, log)
+
+
+@part
+def _relative_numbers(segment: Any, me: Any, you: Any) -> tuple[int, int]:
+    """The segment's numbers relative to both ISNs, 64 bits wide; an ack of -1 where the flag is not set.
+
+    Where no SYN was seen the base is the first number seen, less one, as Wireshark counts.
+    """
+    flags = segment.flags
+    if not me.known & KNOWN_BASE:
+        me.known |= KNOWN_BASE
+        me.isn = segment.seq if flags & SYN else before(segment.seq)
+    seq = relative(segment.seq, me.isn, max(me.next, you.acked))
+    if not flags & ACK:
+        return seq, -1
+    if not you.known & KNOWN_BASE:
+        you.known |= KNOWN_BASE
+        you.isn = before(segment.ack)
+    return seq, relative(segment.ack, you.isn, max(you.next, me.acked))
+
+
+@part
+def _scaled_window(segment: Any, me: Any, you: Any) -> int:
+    """The window in bytes: by the sender's own scale (RFC 7323 section 2), never in a SYN, not at all if one SYN lacks the option."""
+    if segment.flags & SYN or me.wscale < 0:
+        return segment.window
+    if you.known & (KNOWN_SYN | KNOWN_SYN_ACK) and you.wscale < 0:
+        return segment.window
+    return np.int64(segment.window) << min(me.wscale, 14)
+
+
+@part
+def _segment(
+    segment: Any, flow: Any, number: int, me: Any, you: Any, seq: int, ack: int, window: int, log: Any, timers: Any
+) -> tuple[int, bool]:
+    """Let the segment happen to both ends: acknowledgement first, then text, then FIN (RFC 9293, section 3.10.7.4)."""
+    flags = segment.flags
+    syn, fin = flags & SYN != 0, flags & FIN != 0
+    if syn:
+        _take_syn_options(segment, me)
+    if flags & RST:
+        step, repeated = on_reset(segment, flow, number, me, you, seq, ack, log)
+        on_window(segment, number, me, ack, window, True, log)
+        return step, repeated
+    if not syn and is_assumed(me.ended_row, log):
+        refute(me, me.ended_row, segment.frame, log)  # it goes on: it was not over
+    acceptable = ack >= 0 and is_acceptable_ack(me, you, ack) and not (syn and ack > max(you.next, 1) and you.packets > 0)
+    counted_ack = ack if acceptable else -1
+    if syn and flags & ACK:
+        step, repeated = on_syn_ack(segment, flow, number, me, you, ack, log)
+    elif syn:
+        step, repeated = on_syn(segment, flow, number, me, you, log)
+    else:
+        step, repeated = on_opened(segment, flow, number, me, you, seq, counted_ack, log)
+    close_step, close_repeated = on_acknowledgement(segment, flow, number, me, you, counted_ack, log, timers)
+    if counted_ack >= 0:
+        on_ack(segment, number, me, you, seq, ack, segment.length == 0 and not syn and not fin, log)
+    on_text(segment, flow, number, me, you, seq, segment.length + syn + fin, syn or fin, log)
+    if fin and not syn:
+        fin_step, fin_repeated = on_fin(segment, flow, number, me, you, seq, counted_ack, log)
+        if fin_step != NO_STEP:
+            close_step, close_repeated = fin_step, fin_repeated
+    take_fin(segment, number, me, you, log)
+    take_fin(segment, number, you, me, log)
+    on_window(segment, number, me, ack, window, syn or fin, log)
+    if close_step != NO_STEP:
+        return close_step, close_repeated
+    return step, repeated
+
+
+@part
+def _take_syn_options(segment: Any, me: Any) -> None:
+    if not me.known & (KNOWN_SYN | KNOWN_SYN_ACK):
+        me.options = segment.options
+        me.mss = segment.mss
+        me.wscale = segment.wscale if segment.options & OPTION_WSCALE else -1
+
+
+@part
+def _completeness(segment: Any, flow: Any) -> None:
+    """Wireshark's tcp.completeness: 1 SYN, 2 SYN-ACK, 4 ACK, 8 data, 16 FIN, 32 RST, of both directions together."""
+    flags = segment.flags
+    if flags & (SYN | ACK) == SYN:
+        if flow.first_frame == segment.frame:
+            flow.completeness |= 1
+    elif flags & (SYN | ACK) == SYN | ACK:
+        flow.completeness |= 2
+    elif flags & ACK:
+        flow.completeness |= 8 if segment.length > 0 else 4
+    if flags & (FIN | ACK) == FIN | ACK:
+        flow.completeness |= 16
+    if flags & RST:
+        flow.completeness |= 32
+
+
+@part
+def _on_icmp(segment: Any, pair: Any, connections: Any, log: Any) -> None:
+    """An ICMP error that quotes a segment: the end that sent the quoted one is told that it did not arrive."""
+    number = pair.flow
+    if number < 0:
+        return
+    flow = connections.flows[number]
+    end = connections.ends[2 * number + end_of_source(segment, flow)]
+    note(_ICMP_ERROR, _NO_DETAIL, end.endpoint, 0, segment, number, log)
+    # RFC 1122 4.2.3.9: protocol and port unreachable are hard errors; in SYN_SENT the attempt ends.
+    hard = (segment.version == 4 and segment.icmp_type == 3 and 2 <= segment.icmp_code <= 3) or (
+        segment.version == 6 and segment.icmp_type == 1 and segment.icmp_code == 4
+    )
+    if hard and end.state == SYN_SENT and segment.seq == end.isn:
+        flow.marks |= MARK_REFUSED
+        note(_REFUSED, _BY_ICMP, end.endpoint, flow.open_1, segment, number, log)
+        end.ended_row = move(end, _RCV_RST, ASSUMED, segment.time_ns, segment.frame, number, log)
+
+
+@part
+def _write_row(
+    columns: Any, row: int, segment: Any, stream: int, number: int, from_server: int, seq: int, ack: int, window: int, step: int, repeated: bool
+) -> None:
+    """Write the packet's columns; the optional ones only where they differ from zero."""
+    columns.time_ns[row] = segment.time_ns
+    columns.frame[row] = segment.frame
+    columns.flow[row] = number
+    columns.sport[row] = segment.sport
+    columns.dport[row] = segment.dport
+    columns.flag_bits[row] = segment.flags
+    columns.seq[row] = seq
+    columns.raw_seq[row] = segment.seq
+    columns.raw_ack[row] = segment.ack
+    columns.length[row] = segment.length
+    columns.window[row] = window
+    columns.raw_window[row] = segment.window
+    columns.ip_id[row] = segment.ip_id
+    columns.ttl[row] = segment.ttl
+    columns.from_client[row] = from_server == 0
+    columns.step[row] = step
+    if stream != number:
+        columns.stream_ahead[row] = stream - number
+    if repeated:
+        columns.step_repeat[row] = True
+    if segment.flags & ACK:
+        columns.ack[row] = ack
+    else:
+        columns.ack[row] = 0
+        columns.no_ack[row] = True
+    if segment.options & OPTION_TIMESTAMPS:
+        columns.tsval[row] = segment.tsval
+        columns.tsecr[row] = segment.tsecr
+    else:
+        columns.tsval[row] = 0
+        columns.tsecr[row] = 0
+        columns.no_timestamps[row] = True
+    if segment.version == 6:
+        columns.no_ip_id[row] = True
+    if segment.outgoing >= 0:
+        columns.outgoing[row] = segment.outgoing + 1
+    if segment.vlan >= 0:
+        columns.vlan[row] = segment.vlan + 1
+    if segment.truncated:
+        columns.truncated[row] = True
+    if segment.interface != 0:
+        columns.interface[row] = segment.interface
+    if segment.ifindex >= 0:
+        columns.ifindex[row] = segment.ifindex + 1
+    if segment.file != 0:
+        columns.file[row] = segment.file
+    if segment.row_in_file != segment.frame:
+        columns.file_frame[row] = segment.row_in_file
+
+
+@part
+def _write_states(columns: Any, row: int, number: int, pair: Any, connections: Any) -> None:
+    """Write both ends' states. An end has one socket: where two connections overlap on a pair, the living one's state shows."""
+    newest = pair.flow
+    earlier = connections.flows[newest].earlier
+    for which in range(2):
+        end = connections.ends[2 * number + which]
+        state, proven = end.state, end.proven
+        if earlier >= 0 and (number == newest or number == earlier):
+            same_side = connections.flows[newest].client_side == connections.flows[earlier].client_side
+            in_newest = which if number == newest or same_side else 1 - which
+            in_earlier = which if number == earlier or same_side else 1 - which
+            new_end = connections.ends[2 * newest + in_newest]
+            old_end = connections.ends[2 * earlier + in_earlier]
+            started = new_end.state != UNKNOWN and new_end.state != LISTEN
+            alive = old_end.state != UNKNOWN and old_end.state != CLOSED
+            if started:
+                state, proven = new_end.state, new_end.proven
+            elif alive:
+                state, proven = old_end.state, old_end.proven
+        if which == 0:
+            columns.client_state[row] = state
+            columns.client_proven[row] = proven != 0
+        else:
+            columns.server_state[row] = state
+            columns.server_proven[row] = proven != 0
+
+
+@part
+def _write_options(segment: Any, sack: Any, you: Any, options: Any) -> None:
+    """Write a row of the options; SACK edges are relative to the ISN of the end whose text they name."""
+    at, edge = options.counts[0], options.counts[1]
+    options.frame[at] = segment.frame
+    options.options[at] = segment.options
+    options.mptcp[at] = segment.mptcp
+    options.mss[at] = segment.mss
+    options.wscale[at] = segment.wscale
+    options.user_timeout[at] = segment.user_timeout
+    for i in range(2 * segment.sack_blocks):
+        options.sack[edge] = relative(sack[i], you.isn, you.next)
+        edge += 1
+    options.sack_end[at] = edge
+    options.counts[0] = at + 1
+    options.counts[1] = edge

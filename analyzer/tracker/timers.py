@@ -1,0 +1,87 @@
+"""States that no packet ends: which timer ends them, and when it has run out.
+
+The timers are Linux's (``Settings``). What they write is assumed, has no frame, and is taken back if the end is heard of
+again. Nothing ticks: a timer is looked at when the next segment of its flow comes, and at the end of the capture.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from analyzer.kernel import kernel, part
+from analyzer.settings import Settings
+from analyzer.tracker.log import Log
+from analyzer.tracker.machine import ASSUMED, move
+from analyzer.tracker.states import (
+    CLOSING,
+    FIN_WAIT_1,
+    FIN_WAIT_2,
+    LAST_ACK,
+    SYN_RCVD,
+    SYN_SENT,
+    TIME_WAIT,
+    Event,
+)
+
+_TIMEOUT_2MSL, _GIVE_UP = int(Event.TIMEOUT_2MSL), int(Event.GIVE_UP)
+
+
+class Timers(NamedTuple):
+    """The settings' durations as whole nanoseconds, as the kernels take them."""
+
+    time_wait_ns: int
+    fin_wait_2_ns: int
+    syn_sent_ns: int
+    syn_rcvd_ns: int
+    fin_unacknowledged_ns: int
+
+
+def timers(settings: Settings) -> Timers:
+    """Take the durations out of the settings."""
+    return Timers(
+        *(
+            round(seconds * 1e9)
+            for seconds in (
+                settings.time_wait_s,
+                settings.fin_wait_2_s,
+                settings.syn_sent_s,
+                settings.syn_rcvd_s,
+                settings.orphan_retransmit_s,
+            )
+        )
+    )
+
+
+@part
+def start_timer(end: Any, now_ns: int, timers: Any) -> None:
+    """Set the timer of the state that the end is in, if it has none that runs."""
+    if end.deadline_ns != 0:
+        return
+    if end.state == TIME_WAIT:
+        end.deadline_ns = now_ns + timers.time_wait_ns
+    elif end.state == FIN_WAIT_2:
+        end.deadline_ns = now_ns + timers.fin_wait_2_ns
+    elif end.state == SYN_SENT:
+        end.deadline_ns = now_ns + timers.syn_sent_ns
+    elif end.state == SYN_RCVD:
+        end.deadline_ns = now_ns + timers.syn_rcvd_ns
+    elif end.state == FIN_WAIT_1 or end.state == CLOSING or end.state == LAST_ACK:
+        end.deadline_ns = now_ns + timers.fin_unacknowledged_ns
+
+
+@part
+def expire(end: Any, now_ns: int, flow: int, log: Any) -> bool:
+    """End the state if its timer has run out by now; returns whether it has."""
+    if end.deadline_ns == 0 or now_ns < end.deadline_ns:
+        return False
+    event = _TIMEOUT_2MSL if end.state == TIME_WAIT else _GIVE_UP
+    end.ended_row = move(end, event, ASSUMED, end.deadline_ns, 0, flow, log)
+    return True
+
+
+@kernel
+def expire_all(ends: Any, flows: int, now_ns: int, log: Log) -> None:
+    """Write what ran out by the last record of the capture; the log must have room for two rows a flow."""
+    for flow in range(flows):
+        expire(ends[2 * flow], now_ns, flow, log)
+        expire(ends[2 * flow + 1], now_ns, flow, log)

@@ -1,0 +1,85 @@
+"""The terminal: what goes to stdout and what to stderr, colour or not, how wide, and the progress bar."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from typing import IO, Any
+
+PROGRESS_AFTER_S = 0.5
+"""Work that takes less shows no bar."""
+
+
+def talk(what: object, code: int = 0) -> int:
+    """Say one line on stderr and hand the exit code back."""
+    from analyzer.views.text import printable
+
+    print(f"analyzer: {printable(what)}", file=sys.stderr)  # noqa: T201
+    return code
+
+
+def colored(wish: str, output: str | None) -> bool:
+    """Whether to colour: as wished, else on a terminal that can, unless NO_COLOR is set (https://no-color.org)."""
+    if wish != "auto":
+        return wish == "always"
+    quiet = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return output is None and sys.stdout.isatty() and not quiet
+
+
+def width() -> int:
+    """Return the columns to fill: the terminal's, or generously many where there is none."""
+    import shutil
+
+    return max(60, min(160, shutil.get_terminal_size((100, 24)).columns)) if sys.stdout.isatty() else 160
+
+
+class Progress:
+    """A bar on stderr, where stderr is a terminal and the work is long."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+        self._begun = time.monotonic()
+
+    def __enter__(self) -> Callable[[float | None, int], None] | None:
+        return self._show if sys.stderr.isatty() else None
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _show(self, part: float | None, records: int) -> None:
+        if self._bar is None:
+            if time.monotonic() - self._begun < PROGRESS_AFTER_S:
+                return
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+            columns = (BarColumn(), TextColumn("{task.fields[records]:,} records"), TimeElapsedColumn())
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task("read", total=None if part is None else 1.0, records=records)
+            self._bar.start()
+        self._bar.update(self._task, completed=part or 0.0, records=records)
+
+
+class Output:
+    """The file of ``-o``, or stdout, as bytes."""
+
+    def __init__(self, path: str | None) -> None:
+        self._path = path
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> IO[bytes]:
+        if self._path is None:
+            return sys.stdout.buffer
+        self._file = open(self._path, "wb")
+        return self._file
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+        else:
+            sys.stdout.buffer.flush()

@@ -1,0 +1,182 @@
+"""Hosts as network namespaces: one alone with its loopback, two on a cable, two on a slow wire.
+
+The recorder is one process: a socket belongs to the namespace in which it was opened, whoever uses it later. So one
+thread plays all hosts, step by step, and nothing has to be synchronised.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import heapq
+import os
+import select
+import signal
+import struct
+import subprocess
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CLONE_NEWNET = 0x40000000  # linux/sched.h
+TUNSETIFF = 0x400454CA  # linux/if_tun.h
+IFF_TUN, IFF_NO_PI = 0x0001, 0x1000
+PREFIX = "record-"  # of the names of namespaces and tracing instances; the recorder's pid follows
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class RecordingError(Exception):
+    """A recording that did not become what it should be."""
+
+
+def run(*command: str) -> str:
+    """Run a tool; its output, or an error that says what it said."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RecordingError(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
+
+
+class Host:
+    """One network namespace."""
+
+    def __init__(self, label: str, ipv4: str, ipv6: str) -> None:
+        self.label, self.ipv4, self.ipv6 = label, ipv4, ipv6
+        self.namespace = f"{PREFIX}{os.getpid()}-{label}"
+        run("ip", "netns", "add", self.namespace)
+        self.ip("link", "set", "lo", "up")
+
+    def address(self, version: int) -> str:
+        return self.ipv4 if version == 4 else self.ipv6
+
+    def ip(self, *arguments: str) -> None:
+        """``ip`` in this namespace."""
+        run("ip", "-n", self.namespace, *arguments)
+
+    def iptables(self, *arguments: str) -> str:
+        """``iptables`` in this namespace; ``-w`` waits for the lock that all namespaces share."""
+        return run("ip", "netns", "exec", self.namespace, "iptables", "-w", *arguments)
+
+    def sysctl(self, name: str, value: int) -> None:
+        """Set ``net.ipv4.<name>`` of this namespace, where this kernel has it."""
+        with self.inside(), contextlib.suppress(FileNotFoundError):
+            Path("/proc/sys/net/ipv4", name).write_text(str(value), encoding="ascii")
+
+    @contextlib.contextmanager
+    def inside(self) -> Iterator[None]:
+        """Let the calling thread be in this namespace: sockets that it opens belong to this host."""
+        home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        here = os.open(f"/run/netns/{self.namespace}", os.O_RDONLY)
+        try:
+            _setns(here)
+            yield
+        finally:
+            _setns(home)
+            os.close(here)
+            os.close(home)
+
+    def remove(self) -> None:
+        run("ip", "netns", "delete", self.namespace)
+
+
+def _setns(namespace: int) -> None:
+    """``os.setns`` is of Python 3.12; this is for 3.11."""
+    if _libc.setns(namespace, CLONE_NEWNET) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"setns: {os.strerror(error)}")
+
+
+@contextlib.contextmanager
+def alone() -> Iterator[list[Host]]:
+    """One host that talks to itself over its loopback."""
+    with _hosts(("host", "127.0.0.1", "::1")) as hosts:
+        yield hosts
+
+
+@contextlib.contextmanager
+def cable() -> Iterator[list[Host]]:
+    """Client and server, eth0 to eth0 (veth). Neighbours are known: no ARP before the first SYN."""
+    with _hosts(("client", "10.95.2.1", "fd95:2::1"), ("server", "10.95.2.2", "fd95:2::2")) as hosts:
+        client, server = hosts
+        ends = [(client, "02:95:02:00:00:01"), (server, "02:95:02:00:00:02")]
+        # fmt: off
+        run("ip", "link", "add", "eth0", "netns", client.namespace, "address", ends[0][1], "type", "veth",
+            "peer", "name", "eth0", "netns", server.namespace, "address", ends[1][1])
+        # fmt: on
+        for (host, _), (peer, peer_mac) in zip(ends, reversed(ends), strict=True):
+            host.ip("address", "add", f"{host.ipv4}/24", "dev", "eth0")
+            host.ip("-6", "address", "add", f"{host.ipv6}/64", "dev", "eth0", "nodad")
+            host.ip("link", "set", "eth0", "up")
+            for address in (peer.ipv4, peer.ipv6):
+                host.ip("neighbour", "replace", address, "lladdr", peer_mac, "dev", "eth0", "nud", "permanent")
+        yield hosts
+
+
+@contextlib.contextmanager
+def slow_wire(one_way_s: float = 0.02) -> Iterator[list[Host]]:
+    """Client and server, each on a tun device; a thread carries the packets and takes its time.
+
+    netem is not in every kernel.
+    """
+    with _hosts(("client", "10.95.3.1", "fd95:3::1"), ("server", "10.95.3.2", "fd95:3::2")) as hosts:
+        client, server = hosts
+        ends = []
+        for host, peer in ((client, server), (server, client)):
+            with host.inside():
+                end = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+            ends.append(end)
+            fcntl.ioctl(end, TUNSETIFF, struct.pack("16sH22x", b"tun0", IFF_TUN | IFF_NO_PI))
+            host.ip("address", "add", host.ipv4, "peer", peer.ipv4, "dev", "tun0")
+            host.ip("link", "set", "tun0", "up")
+        stop_read, stop_write = os.pipe()
+        carrier = threading.Thread(target=_carry, args=(ends[0], ends[1], stop_read, one_way_s))
+        carrier.start()
+        try:
+            yield hosts
+        finally:
+            os.close(stop_write)
+            carrier.join()
+            for descriptor in (*ends, stop_read):
+                os.close(descriptor)
+
+
+def _carry(one: int, other: int, stop: int, one_way_s: float) -> None:
+    """Carry packets between two tun devices, each after its time on the way; in order, none lost."""
+    on_the_way: list[tuple[float, int, int, bytes]] = []
+    number = 0
+    while True:
+        wait_s = max(0.0, on_the_way[0][0] - time.monotonic()) if on_the_way else None
+        readable = select.select([one, other, stop], [], [], wait_s)[0]
+        if stop in readable:
+            return
+        for source, target in ((one, other), (other, one)):
+            if source in readable:
+                number += 1
+                packet = os.read(source, 65536)
+                heapq.heappush(on_the_way, (time.monotonic() + one_way_s, number, target, packet))
+        while on_the_way and on_the_way[0][0] <= time.monotonic():
+            _, _, target, packet = heapq.heappop(on_the_way)
+            os.write(target, packet)
+
+
+@contextlib.contextmanager
+def _hosts(*described: tuple[str, str, str]) -> Iterator[list[Host]]:
+    """Make the namespaces and take them away again; what a killed recorder left behind goes too."""
+    for name in run("ip", "netns", "list").split():
+        pid = name.removeprefix(PREFIX).split("-")[0]
+        if name.startswith(PREFIX) and not Path("/proc", pid).exists():
+            for left in run("ip", "netns", "pids", name).split():  # its tcpdump
+                os.kill(int(left), signal.SIGTERM)
+            run("ip", "netns", "delete", name)
+    with contextlib.ExitStack() as cleaning:
+        hosts = []
+        for label, ipv4, ipv6 in described:
+            host = Host(label, ipv4, ipv6)
+            cleaning.callback(host.remove)
+            hosts.append(host)
+        yield hosts
