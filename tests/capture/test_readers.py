@@ -220,7 +220,7 @@ def test_garbage_after_good_records(file: pathlib.Path) -> None:
     got = whole(file)
     assert [record.data for record in got.records] == [b"x", b"y"]
     assert got.info.damage[0].offset == len(good)
-    assert "3,735,928,559" in got.info.damage[0].what.replace("4,022,250,974", "3,735,928,559")
+    assert f"{0xEFBEADDE:,}" in got.info.damage[0].what
 
 
 def test_a_record_longer_than_the_buffer(file: pathlib.Path) -> None:

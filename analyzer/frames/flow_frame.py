@@ -1,0 +1,141 @@
+"""The frame `flows`, from the rows of the connections and of their ends."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from analyzer.decode.segment import OPTION_FAST_OPEN, OPTION_MPTCP, OPTION_SACK_PERMITTED, OPTION_TIMESTAMPS
+from analyzer.flows.connection import KNOWN_BASE, KNOWN_SYN, KNOWN_SYN_ACK
+from analyzer.frames import columns as c
+from analyzer.frames import vocabulary as v
+from analyzer.tracker.anomalies import Kind
+
+Rows = npt.NDArray[np.void]
+_SECOND_NS = 1e9
+
+
+def flows(flows: Rows, ends: Rows, pairs: Rows, names: pd.CategoricalDtype, anomalies: Rows) -> pd.DataFrame:
+    """One row per connection incarnation; see the schema."""
+    rows = len(flows)
+    client, server = ends[0::2], ends[1::2]
+    place, client_is_a = flows["pair"], flows["client_side"] == 0
+    address = c.narrow(np.stack([pairs["a_address"][place], pairs["b_address"][place]]), len(names.categories))
+    port = np.stack([pairs["a_port"][place], pairs["b_port"][place]])
+    side, other = np.where(client_is_a, 0, 1), np.where(client_is_a, 1, 0)
+    at = np.arange(rows)
+    data: dict[str, Any] = {
+        "client": c.categorical(address[side, at], names),
+        "client_port": port[side, at],
+        "server": c.categorical(address[other, at], names),
+        "server_port": port[other, at],
+        "role_evidence": c.words(flows["role"].view(np.int8), v.ROLE_EVIDENCES),
+        "start": c.times(flows["start_ns"]),
+        "end": c.times(flows["end_ns"]),
+        "duration": (flows["end_ns"] - flows["start_ns"]) / _SECOND_NS,
+    }
+    for name, dtype in (("packets", np.int32), ("bytes", np.int64), ("retransmitted", np.int32), ("retransmitted_bytes", np.int64)):  # fmt: skip
+        data[f"client_{name}"] = client[name].view(dtype)
+        data[f"server_{name}"] = server[name].view(dtype)
+    data |= _opening(flows, client, server)
+    data |= _closing(flows, client, server)
+    data["completeness"] = flows["completeness"]
+    data["conn_state"] = c.words(c.constant(-1, rows, np.int8), v.CONN_STATES)
+    data["history"] = c.words(c.constant(-1, rows, np.int8), ())
+    for name in ("rtt_min", "rtt_median", "rtt_max"):
+        data[name] = c.constant(np.nan, rows, np.float64)
+    data["reused_from"] = c.integers(flows["earlier"], flows["earlier"] < 0)
+    data |= _counts(anomalies, rows)
+    return c.frame(data, pd.RangeIndex(rows, name="flow"))
+
+
+def _opening(flows: Rows, client: Rows, server: Rows) -> dict[str, Any]:
+    """How far the handshake came, its times, and what the ends offered."""
+    syn, synack, ack = flows["syn_ns"], flows["synack_ns"], flows["ack_ns"]
+    data: dict[str, Any] = {
+        "handshake": c.words(flows["handshake"].view(np.int8), v.HANDSHAKES),
+        "syn_attempts": flows["syn_attempts"].astype(np.int32),
+        "synack_attempts": flows["synack_attempts"].astype(np.int32),
+    }
+    for name in ("open_1", "open_2", "open_3"):
+        data[name] = c.frames_or_na(flows[name])
+    for end, it in (("client", client), ("server", server)):
+        data[f"{end}_isn"] = c.integers(it["isn"], it["known"] & KNOWN_BASE == 0)
+    data["syn_rtt"] = _seconds(syn, synack)
+    data["handshake_ack_rtt"] = _seconds(synack, ack)
+    data["irtt"] = _seconds(syn, ack)
+    opened = {end: it["known"] & (KNOWN_SYN | KNOWN_SYN_ACK) != 0 for end, it in (("client", client), ("server", server))}
+    for end, it in (("client", client), ("server", server)):
+        absent = ~opened[end] | (it["mss"] < 0)
+        data[f"{end}_mss"] = c.integers(np.where(absent, 0, it["mss"]).astype(np.uint16), absent)
+    for end, it in (("client", client), ("server", server)):
+        absent = ~opened[end] | (it["wscale"] < 0)
+        data[f"{end}_wscale"] = c.integers(np.where(absent, 0, it["wscale"]).astype(np.uint8), absent)
+    both, neither = opened["client"] & opened["server"], ~opened["client"]
+    options = client["options"] & server["options"]
+    data["sack"] = _known(options & OPTION_SACK_PERMITTED != 0, both)
+    data["timestamps"] = _known(options & OPTION_TIMESTAMPS != 0, both)
+    data["ecn"] = _known(flows["ecn"] == 3, both)
+    data["fast_open"] = _known(client["options"] & OPTION_FAST_OPEN != 0, ~neither)
+    data["mptcp"] = _known(options & OPTION_MPTCP != 0, both)
+    return data
+
+
+def _closing(flows: Rows, client: Rows, server: Rows) -> dict[str, Any]:
+    """How it ended, and both ends' states."""
+    data: dict[str, Any] = {
+        "close": c.words(flows["close"].view(np.int8), v.CLOSES),
+        "closed_by": c.words(flows["closed_by"], v.ENDPOINTS),
+    }
+    for name in ("close_1", "close_2", "close_3", "close_4"):
+        data[name] = c.frames_or_na(flows[name])
+    data["client_state"] = c.words(client["state"].view(np.int8), v.STATES)
+    data["server_state"] = c.words(server["state"].view(np.int8), v.STATES)
+    data["client_path"] = _paths(client["path"])
+    data["server_path"] = _paths(server["path"])
+    return data
+
+
+def _paths(packed: Any) -> pd.Categorical:
+    """States of four bits each (state + 1), the newest lowest, as ``CLOSED>SYN_SENT>...``; NA for an end that never moved."""
+    codes, values = pd.factorize(packed)
+    labels = tuple(">".join(_states(int(value))) for value in values)
+    if "" in labels:
+        gap = labels.index("")
+        codes = np.where(codes == gap, -1, codes - (codes > gap))
+        labels = labels[:gap] + labels[gap + 1 :]
+    return c.words(c.narrow(codes, len(labels)), labels)
+
+
+def _states(packed: int) -> list[str]:
+    states: list[str] = []
+    while packed:
+        states.append(v.STATES[(packed & 15) - 1])
+        packed >>= 4
+    return states[::-1]
+
+
+def _seconds(start: Any, end: Any) -> Any:
+    return np.where((start != 0) & (end != 0), (end - start) / _SECOND_NS, np.nan)
+
+
+def _known(value: Any, known: Any) -> pd.arrays.BooleanArray:
+    return pd.arrays.BooleanArray(value & known, ~known)
+
+
+def _counts(anomalies: Rows, rows: int) -> dict[str, Any]:
+    """How often each kind of the catalogue is among each flow's anomalies."""
+    kinds, flow = anomalies["kind"], anomalies["flow"]
+    there = set(np.flatnonzero(np.bincount(kinds, minlength=len(Kind))).tolist()) if len(kinds) else set()
+    counts: dict[str, Any] = {}
+    for kind, name in enumerate(v.ANOMALY_KINDS):
+        if kind in there:
+            mine = flow[kinds == kind]
+            column = np.bincount(mine[mine >= 0], minlength=rows).astype(np.uint32)
+        else:
+            column = c.constant(0, rows, np.uint32)
+        counts[v.count_column(name)] = column
+    return counts

@@ -1,0 +1,145 @@
+"""The frames `packets` and `options`, from the replay's columns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from analyzer.capture.records import CaptureInfo
+from analyzer.decode import segment
+from analyzer.frames import columns as c
+from analyzer.frames import vocabulary as v
+from analyzer.tracker.packets import OptionColumns, PacketColumns
+
+_LETTERS = "FSRP.UEWe"  # tcpdump's, from the lowest bit; it knows no letter for the other three
+
+
+def flag_letters(bits: int) -> str:
+    """Write TCP flags as tcpdump does: ``S.``, ``F.``, ``SEW``; ``none`` if none of those it knows is set."""
+    return "".join(letter for bit, letter in enumerate(_LETTERS) if bits >> bit & 1) or "none"
+
+
+def packets(columns: PacketColumns, rows: int, names: pd.CategoricalDtype, info: CaptureInfo) -> pd.DataFrame:
+    """One row per TCP segment; see the schema."""
+    flow = columns.flow[:rows]
+    ahead = c.optional(columns.stream_ahead, rows)
+    no_timestamps = c.optional(columns.no_timestamps, rows)
+    outgoing, vlan = c.optional(columns.outgoing, rows), c.optional(columns.vlan, rows)
+    absent = c.constant(True, rows, bool)
+    categories = len(names.categories)
+    frame_numbers = columns.frame[:rows]
+    data: dict[str, Any] = {
+        "time": c.times(columns.time_ns[:rows]),
+        "flow": flow,
+        "stream": flow if ahead.strides == (0,) else flow + ahead,
+        "outgoing": pd.arrays.BooleanArray(outgoing == 2, outgoing == 0)
+        if outgoing.strides != (0,)
+        else pd.arrays.BooleanArray(c.constant(False, rows, bool), absent),
+        "ip_id": c.integers(columns.ip_id[:rows], c.optional(columns.no_ip_id, rows)),
+        "ttl": columns.ttl[:rows],
+        "vlan": c.no_integers(rows, np.uint16)
+        if vlan.strides == (0,)
+        else c.integers((np.maximum(vlan, 1) - 1).astype(np.uint16), vlan == 0),
+        "truncated": c.optional(columns.truncated, rows),
+        "from_client": columns.from_client[:rows],
+        "src": c.categorical(c.narrow(columns.source[:rows], categories), names),
+        "sport": columns.sport[:rows],
+        "dst": c.categorical(c.narrow(columns.destination[:rows], categories), names),
+        "dport": columns.dport[:rows],
+        "flags": _flags(columns.flag_bits[:rows]),
+        "flag_bits": columns.flag_bits[:rows],
+        "seq": columns.seq[:rows],
+        "ack": c.integers(columns.ack[:rows], c.optional(columns.no_ack, rows)),
+        "raw_seq": columns.raw_seq[:rows],
+        "raw_ack": columns.raw_ack[:rows],
+        "length": columns.length[:rows],
+        "window": columns.window[:rows],
+        "raw_window": columns.raw_window[:rows],
+        "tsval": c.integers(columns.tsval[:rows], no_timestamps),
+        "tsecr": c.integers(columns.tsecr[:rows], no_timestamps),
+        "client_state": c.words(columns.client_state[:rows], v.STATES),
+        "server_state": c.words(columns.server_state[:rows], v.STATES),
+        "client_proven": columns.client_proven[:rows],
+        "server_proven": columns.server_proven[:rows],
+        "step": c.words(columns.step[:rows], v.STEPS),
+        "step_repeat": c.optional(columns.step_repeat, rows),
+        "analysis": c.constant(0, rows, np.uint32),
+        "rtt": c.constant(np.nan, rows, np.float64),
+        "acks_frame": c.no_integers(rows, np.int64),
+        "bytes_in_flight": c.no_integers(rows, np.int64),
+        "interface": _interfaces(columns, rows, info),
+        "copy_of": c.no_integers(rows, np.int64),
+    }
+    if len(info.files) > 1:
+        own = c.optional(columns.file_frame, rows)
+        data["file"] = c.words(c.narrow(columns.file[:rows], len(info.files)), tuple(info.files))
+        data["file_frame"] = np.where(own == 0, frame_numbers, own)
+    return c.frame(data, _index(frame_numbers))
+
+
+def _index(frames: Any) -> pd.Index:
+    """The frame numbers; a range, which takes no memory, where every record is a segment."""
+    if len(frames) and frames[-1] - frames[0] == len(frames) - 1:
+        return pd.RangeIndex(int(frames[0]), int(frames[-1]) + 1, name="frame")
+    return pd.Index(frames, name="frame", copy=False)
+
+
+def _flags(bits: Any) -> pd.Categorical:
+    values = np.flatnonzero(np.bincount(bits, minlength=1))
+    letters = sorted({flag_letters(value) for value in values.tolist()})
+    codes = np.zeros(1 << 12, np.int8 if len(letters) < 127 else np.int16)
+    for value in values.tolist():
+        codes[value] = letters.index(flag_letters(value))
+    return c.words(codes[bits], tuple(letters))
+
+
+def _interfaces(columns: PacketColumns, rows: int, info: CaptureInfo) -> pd.Categorical:
+    """pcapng's interface names (its number where it has none), or SLL2's interface indices; NA where there is neither."""
+    capture, index = c.optional(columns.interface, rows), c.optional(columns.ifindex, rows)
+    if index.strides != (0,):
+        codes, values = pd.factorize(index)
+        labels = tuple("" if value == 0 else str(value - 1) for value in values.tolist())
+        if "" in labels:  # a capture of several link types: some records have no index
+            gap = labels.index("")
+            codes = np.where(codes == gap, -1, codes - (codes > gap))
+            labels = labels[:gap] + labels[gap + 1 :]
+        return c.words(c.narrow(codes, len(labels)), labels)
+    named = [interface.name or f"interface {number}" for number, interface in enumerate(info.interfaces)]
+    if len(named) < 2 and not any(interface.name for interface in info.interfaces):
+        return c.words(c.constant(-1, rows, np.int8), ())
+    labels = tuple(dict.fromkeys(named))
+    place = np.array([labels.index(name) for name in named], np.int32)
+    if capture.strides == (0,):
+        return c.words(c.constant(place[0], rows, np.int8), labels)
+    return c.words(c.narrow(place[capture], len(labels)), labels)
+
+
+def options(columns: OptionColumns) -> pd.DataFrame:
+    """One row per segment that carries options worth one; see the schema."""
+    rows, edges = int(columns.counts[0]), int(columns.counts[1])
+    found = columns.options[:rows]
+    mss, wscale, user_timeout = columns.mss[:rows], columns.wscale[:rows], columns.user_timeout[:rows]
+    data: dict[str, Any] = {
+        "mss": c.integers(np.maximum(mss, 0).astype(np.uint16), mss < 0),
+        "wscale": c.integers(np.maximum(wscale, 0).astype(np.uint8), wscale < 0),
+        "sack_permitted": found & segment.OPTION_SACK_PERMITTED != 0,
+        "sack": _sack(columns, rows, edges, found & segment.OPTION_SACK == 0),
+        "fast_open": found & segment.OPTION_FAST_OPEN != 0,
+        "mptcp": found & segment.OPTION_MPTCP != 0,
+        "md5": found & segment.OPTION_MD5 != 0,
+        "ao": found & segment.OPTION_AO != 0,
+        "user_timeout": c.integers(np.maximum(user_timeout, 0).astype(np.uint32), user_timeout < 0),
+    }
+    return c.frame(data, pd.Index(columns.frame[:rows], name="frame"))
+
+
+def _sack(columns: OptionColumns, rows: int, edges: int, missing: Any) -> Any:
+    offsets = np.zeros(rows + 1, np.int32)
+    offsets[1:] = columns.sack_end[:rows]
+    lists = pa.ListArray.from_arrays(
+        pa.array(offsets, pa.int32()), pa.array(columns.sack[:edges], pa.int64()), mask=pa.array(missing)
+    )
+    return pd.arrays.ArrowExtensionArray(lists)
