@@ -249,7 +249,7 @@ def read(
     *,
     bpf: str | None = None,
     port: int | None = None,
-    copies: Literal["mark"] = "mark",
+    copies: Literal["mark", "keep"] = "mark",
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Analysis:
@@ -292,7 +292,7 @@ def read(
     from analyzer.capture.files import open_capture
     from analyzer.frames.build import analyse
 
-    if copies != "mark":
+    if copies not in ("mark", "keep"):
         raise ValueError(f"copies={copies!r} is not known yet: 'mark'")
     settings = settings or Settings()
     source = open_capture(paths, bpf=bpf, settings=settings)

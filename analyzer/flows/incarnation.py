@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.decode.segment import ACK, RST, SYN
+from analyzer.decode.segment import ACK, SYN
 from analyzer.flows.connection import KNOWN_BASE
 from analyzer.flows.sequence import before, distance
 from analyzer.kernel import part
 
 ROLE_SYN, ROLE_SYN_ACK, ROLE_PORT, ROLE_FIRST_SEEN = 0, 1, 2, 3
 _EPHEMERAL = 32768  # the first of Linux's ephemeral ports
-_NEAR = 1 << 24  # ISNs of two connections lie further apart than this but once in 128
+_NEAR = 1 << 30  # no window is larger (RFC 7323)
+_FOREIGN = 1 << 40
 
 
 @part
@@ -38,7 +39,7 @@ def find_incarnation(segment: Any, pair: Any, connections: Any) -> int:
             return earlier  # an old duplicate
         return -1
     earlier = connections.flows[newest].earlier
-    if earlier >= 0 and not _fits(segment, newest, connections) and _fits(segment, earlier, connections):
+    if earlier >= 0 and _misfit(segment, earlier, connections) < _misfit(segment, newest, connections):
         return earlier
     return newest
 
@@ -50,16 +51,21 @@ def end_of_source(segment: Any, flow: Any) -> int:
 
 
 @part
-def _fits(segment: Any, flow: int, connections: Any) -> bool:
-    """Whether the numbers may belong to this connection: those of its sender, or what they acknowledge."""
+def _misfit(segment: Any, flow: int, connections: Any) -> int:
+    """How far the segment's numbers lie from where this connection is; _FOREIGN if they cannot belong to it.
+
+    Linux takes ISNs from a clock: those of two connections on one pair may be near each other, so the nearer one has it.
+    """
     side = end_of_source(segment, connections.flows[flow])
     sender, receiver = connections.ends[2 * flow + side], connections.ends[2 * flow + 1 - side]
     flags = segment.flags
     if sender.known & KNOWN_BASE and not flags & SYN:
-        return abs(distance(segment.seq, np.int64(sender.isn) + sender.next)) < _NEAR
-    if flags & ACK and receiver.known & KNOWN_BASE:
-        return abs(distance(segment.ack, np.int64(receiver.isn) + receiver.next)) < _NEAR
-    return flags & RST == 0
+        away = abs(distance(segment.seq, np.int64(sender.isn) + sender.next))
+        return away if away < _NEAR else _FOREIGN
+    if flags & ACK and receiver.known & KNOWN_BASE:  # nothing to go by but what it acknowledges
+        acknowledged = distance(segment.ack, receiver.isn)
+        return 0 if 0 < acknowledged <= max(receiver.next, 1) else _FOREIGN
+    return _FOREIGN - 1
 
 
 @part
