@@ -6,17 +6,16 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-import pandas as pd
-
-import analyzer.frames.accessor  # noqa: F401  # df.tcp is there from the first read on
-from analyzer.frames import schema, store
+from analyzer.frames import schema
 from analyzer.frames.capture import Capture, describe
-from analyzer.frames.state_counts import counts_at, state_counts
+from analyzer.frames.store import STORED
 from analyzer.settings import Settings
 
+# pandas is imported where it is needed: while a capture is read, its half second passes beside the kernels.
 if TYPE_CHECKING:
     import pathlib
+
+    import pandas as pd
 
     from analyzer.diagnosis.first_questions import Answers
     from analyzer.frames.build import Frames
@@ -60,6 +59,8 @@ class Analysis:
         local_addresses: Iterable[str] = (),
         settings: Settings | None = None,
     ) -> None:
+        import analyzer.frames.accessor  # noqa: F401  # df.tcp is there from the first read on
+
         self.packets = frames["packets"]
         self.options = frames["options"]
         self.flows = frames["flows"]
@@ -80,7 +81,7 @@ class Analysis:
     @property
     def frames(self) -> dict[str, pd.DataFrame]:
         """All frames by name, as ``save`` writes them."""
-        return {name: getattr(self, name) for name in store.STORED}
+        return {name: getattr(self, name) for name in STORED}
 
     def flow(self, number: int) -> Flow:
         """Return one connection.
@@ -123,6 +124,8 @@ class Analysis:
         ValueError
             If freq is no duration, or ``"local"`` is asked for and the capture does not tell.
         """
+        from analyzer.frames.state_counts import state_counts
+
         first, last = self.capture.first, self.capture.last
         return state_counts(
             self.transitions, first, last, freq=freq, hosts=self._hosts(host), flows=self._on_port(port)
@@ -132,6 +135,10 @@ class Analysis:
         self, time: pd.Timestamp, host: str | Sequence[str] | None = None, port: int | None = None
     ) -> pd.Series[int]:
         """Count sockets per state at one moment; parameters as ``state_counts``."""
+        import pandas as pd
+
+        from analyzer.frames.state_counts import counts_at
+
         moments = pd.DatetimeIndex([time if time.tzinfo else time.tz_localize("UTC")]).tz_convert("UTC")
         table = counts_at(self.transitions, moments, hosts=self._hosts(host), flows=self._on_port(port))
         return table.iloc[0].rename("sockets")
@@ -156,16 +163,18 @@ class Analysis:
         StoreError
             If the folder holds something else, or cannot be written.
         """
+        from analyzer.frames import store
+
         return store.save(folder, self.frames, self.capture, self.local_addresses, self.settings)
 
     def select(self, *, flow: int | None = None, port: int | None = None) -> Analysis:
         """Return the part that is about one connection, or about connections with this port; numbers stay."""
         if flow is None and port is None:
             return self
-        chosen = self.flows.index.to_numpy() if port is None else np.asarray(self._on_port(port))
+        chosen: Any = self.flows.index.to_numpy() if port is None else self._on_port(port)
         if flow is not None:
             chosen = chosen[chosen == flow]
-        frames = {name: self.frames[name] for name in store.STORED}
+        frames = {name: self.frames[name] for name in STORED}
         for name in ("packets", "transitions", "anomalies"):
             frames[name] = frames[name][frames[name]["flow"].isin(chosen)]
         frames["options"] = frames["options"][frames["options"].index.isin(frames["packets"].index)]
@@ -213,9 +222,10 @@ class Flow:
         self._analysis = analysis
 
     @property
-    def row(self) -> pd.Series[Any]:
+    def row(self) -> Any:
         """Its row of `flows`."""
-        return self._analysis.flows.loc[self.number].squeeze()
+        row: Any = self._analysis.flows.loc[self.number]
+        return row
 
     @property
     def packets(self) -> pd.DataFrame:
@@ -311,5 +321,7 @@ def load(folder: Path) -> Analysis:
     StoreError
         If the folder holds no saved analysis, a damaged one, or one of another version.
     """
+    from analyzer.frames import store
+
     saved = store.load(folder)
     return Analysis(saved.frames, saved.capture, saved.local_addresses, saved.settings)

@@ -12,9 +12,8 @@ import functools
 import glob
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import click
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from analyzer.analysis import Analysis
 from analyzer.settings import Settings
@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from analyzer.capture.records import Source
-
-STOP_WITHIN_S = 0.2
+    from analyzer.capture.live import LiveSource
 
 
 class LiveSession:
@@ -29,12 +27,12 @@ class LiveSession:
     ``analysis()``. No event loop is touched.
     """
 
-    def __init__(self, source: Source, settings: Settings) -> None:
-        from analyzer.frames.build import Builder
+    def __init__(self, source: LiveSource, settings: Settings) -> None:
+        from analyzer.frames.build import Tracking
 
         self._source = source
         self._settings = settings
-        self._builder: Any = Builder(source.info, settings)
+        self._tracking = Tracking(settings)
         self._lock = threading.Lock()
         self._stopped = threading.Event()
         self._arrived = threading.Event()
@@ -46,13 +44,13 @@ class LiveSession:
     def analysis(self) -> Analysis:
         """Return the frames of what was seen so far."""
         with self._lock:
-            return Analysis.of(self._builder.frames(), self._settings)
+            return Analysis.of(self._tracking.frames(self._source.info), self._settings)
 
     def stop(self) -> None:
         """Stop sniffing; within 0.2 s. What was seen stays."""
         self._stopped.set()
-        self._arrived.set()
-        self._thread.join(STOP_WITHIN_S)
+        self._source.stop()
+        self._thread.join()
         self._source.close()
 
     @property
@@ -93,7 +91,7 @@ class LiveSession:
             for records in self._source.batches():
                 if len(records.offset):
                     with self._lock:
-                        self._builder.feed(records)
+                        self._tracking.feed(records)
                     self._arrived.set()
                 if self._stopped.is_set():
                     return
@@ -145,6 +143,4 @@ def live(
     from analyzer.capture.live import LiveSource
 
     settings = settings or Settings()
-    words = [f"({bpf})"] if bpf else []
-    words += [f"(tcp port {port})"] if port is not None else []
-    return LiveSession(LiveSource(interface, bpf=" and ".join(words) or None, settings=settings), settings)
+    return LiveSession(LiveSource(interface, port=port, bpf=bpf, settings=settings), settings)

@@ -1,8 +1,8 @@
 """What is measured of ours: one capture read, all five frames built.
 
-``analyse.py CAPTURE [--memory] [--json]`` prints one JSON object: the rows of each frame; with ``--memory`` also the bytes a
-packet that ``packets`` and ``options`` hold, counted twice: by buffers (each once, and of it only the part that is viewed)
-and by pandas.
+``analyse.py CAPTURE [--memory] [--json]`` prints one JSON object: the rows of each frame; with ``--memory`` also the
+bytes a packet that ``packets`` and ``options`` hold, counted twice: by buffers (each once, and of it only the part that
+is viewed) and by pandas.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def flat_arrays(column: Any) -> Iterator[np.ndarray | tuple[int, int]]:
 
 
 def arrow_stretches(chunk: Any) -> Iterator[tuple[int, int]]:
-    """Give the parts of an Arrow array's buffers that its slice views (a slice of a nested array: its whole buffers)."""
+    """Give the buffers of an Arrow array, each shortened to the share of them that the array views."""
     buffers = [buffer for buffer in chunk.buffers() if buffer is not None]
     whole = sum(buffer.size for buffer in buffers)
     share = chunk.nbytes / whole if whole else 0.0

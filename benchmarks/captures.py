@@ -1,24 +1,25 @@
 """Make the benchmark's captures in ``benchmarks/data/`` (root: it makes network namespaces; all traffic stays in them).
 
-=============  =========================================================================================================
-web.pcap       115,000 short connections of every ending between two namespaces: IPv4 and 12 % IPv6, 300 client addresses,
-               0.2 % loss each way, 128 bytes of each packet, Ethernet, about 1.5 million packets
+=============  ======================================================================================================
+web.pcap       115,000 short connections of every ending between two namespaces: IPv4 and 12 % IPv6, 300 client
+               addresses, 0.2 % loss each way, 128 bytes of each packet, Ethernet, about 1.5 million packets
 web_any.pcap   the same run seen by ``tcpdump -i any`` (LINUX_SLL2)
 bulk.pcap      six long connections with full packets, whole packets kept
 million.pcap   whole connections of web.pcap, in order of their first packet, until there are a million packets
-big.pcap       ten clones of million.pcap under other client addresses, shifted and interleaved in time: exactly ten times
-               its packets and its connections, so packets per connection are the same in both
+big.pcap       ten clones of million.pcap under other client addresses, shifted and interleaved in time: exactly ten
+               times its packets and its connections, so packets per connection are the same in both
 synflood.pcap  two million SYNs from random sources (computed)
 ten.pcap       the first connection of million.pcap that has ten packets
-=============  =========================================================================================================
+=============  ======================================================================================================
 
-What is there already is kept. ``captures.json`` beside them says what each holds and how many packets the kernel dropped.
+What is there already is kept. ``captures.json`` beside them says what each holds and how many packets the kernel
+dropped.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import json
 import os
 import pathlib
@@ -84,7 +85,7 @@ class Captures:
                 part.unlink(missing_ok=True)
         for name, entry in entries.items():
             entry["bytes"] = self._path(name).stat().st_size
-            entry["made"] = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            entry["made"] = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
             entry["kernel"] = platform.release()
             self._manifest[name] = entry
         (self._folder / MANIFEST).write_text(json.dumps(self._manifest, indent=1) + "\n")

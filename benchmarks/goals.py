@@ -26,7 +26,7 @@ class Goal:
     at_least: bool = False
     unit: str = ""
     runs: int = 0
-    judged: Callable[[Measured], str] = lambda measured: ""
+    judged: Callable[[Measured], str] = lambda _: ""
     """A fault that no figure shows; the goal is then not met."""
 
     def value(self, measured: Measured) -> float | None:
@@ -152,5 +152,8 @@ FURTHER: tuple[Key, ...] = (
     ("nfstream", "web"),
     ("nfstream", "bulk"),
 )
-"""Measured for the table though no goal needs it. Left out: tcptrace and nfstream on synflood (8 and 3 KB of memory a
-connection: 16 GB, and minutes), tcptrace on web_any (it refuses SLL2), nfstream on web_any (it reads 0 packets of SLL2)."""
+"""Measured for the table though no goal needs it.
+
+Left out: tcptrace and nfstream on synflood (8 and 3 KB of memory a connection: 16 GB, and minutes), tcptrace on web_any
+(it refuses SLL2), nfstream on web_any (it reads 0 packets of SLL2).
+"""

@@ -18,7 +18,7 @@ LIMIT_S = 3600.0
 """A process that runs longer is killed and counts as failed."""
 
 
-class ProcessFailed(Exception):
+class ProcessError(Exception):
     """A measured process ended with an error; the message carries the end of what it said."""
 
 
@@ -97,7 +97,7 @@ def measure(command: list[str], environment: dict[str, str] | None = None) -> tu
 
     Raises
     ------
-    ProcessFailed
+    ProcessError
         It could not be started, ended with another status than 0, or ran longer than ``LIMIT_S``.
     """
     wants_output = command[-1].endswith("--json")
@@ -112,7 +112,7 @@ def measure(command: list[str], environment: dict[str, str] | None = None) -> tu
                 env={**os.environ, **(environment or {})},
             )
         except OSError as error:
-            raise ProcessFailed(f"{command[0]}: {error.strerror}") from error
+            raise ProcessError(f"{command[0]}: {error.strerror}") from error
         guard = threading.Timer(LIMIT_S, process.kill)
         guard.start()
         try:
@@ -128,9 +128,7 @@ def measure(command: list[str], environment: dict[str, str] | None = None) -> tu
         talk.seek(0)
         lines = [line for line in talk.read().decode(errors="replace").splitlines() if line.strip()]
         if process.returncode:
-            raise ProcessFailed(
-                f"{' '.join(command[:4])} ... ended with {process.returncode}: {' / '.join(lines[-3:])}"
-            )
+            raise ProcessError(f"{' '.join(command[:4])} ... ended with {process.returncode}: {' / '.join(lines[-3:])}")
         said = json.loads(out.read()) if wants_output else {}
     run = Run(round(wall_s, 4), round(usage.ru_utime + usage.ru_stime, 4), usage.ru_maxrss * 1024)
     return run, said, lines[-1] if lines else ""

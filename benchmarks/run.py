@@ -1,14 +1,15 @@
 """The benchmark: analyzer and its peers on the same captures in one run, as ratios of whole processes.
 
-``captures.py`` makes the captures first. Every figure is the median of several processes from start to end, in alternating
-order, with the captures in the page cache and our kernels compiled; peers that take over a minute run once. The goals are
-the project's own; they are reported and never asserted, for seconds depend on the machine and on who else uses it.
+``captures.py`` makes the captures first. Every figure is the median of several processes from start to end, in
+alternating order, with the captures in the page cache and our kernels compiled; peers that take over a minute run once.
+The goals are the project's own; they are reported and never asserted, for seconds depend on the machine and on who else
+uses it.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import json
 import pathlib
 import sys
@@ -18,7 +19,7 @@ from typing import Any
 import table
 import tools
 from goals import FURTHER, GOALS, Goal, Key
-from measure import ProcessFailed, Run, Series, machine, measure
+from measure import ProcessError, Run, Series, machine, measure
 
 DATA = pathlib.Path(__file__).with_name("data")
 SLOW_S = 60.0
@@ -36,7 +37,7 @@ class Session:
         self.captures: dict[str, dict[str, Any]] = json.loads(manifest.read_text())
         self.series: dict[Key, Series] = {}
         self.notes: list[str] = []
-        self.started = datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes")
+        self.started = dt.datetime.now(dt.UTC).isoformat(timespec="minutes")
 
     def path(self, capture: str) -> str:
         """Give the path of a capture."""
@@ -66,7 +67,7 @@ class Session:
                     continue
                 try:
                     run = self._once(series)
-                except ProcessFailed as error:
+                except ProcessError as error:
                     failed.add(key)
                     self.note(f"{tool} on {capture} failed: {error}")
                     continue
@@ -186,7 +187,7 @@ def main() -> None:
     try:
         session.warm(list(wanted))
         session.run(wanted)
-    except ProcessFailed as error:
+    except ProcessError as error:
         sys.exit(f"analyzer does not run: {error}")
     finally:
         if arguments.peers_only and session.series:

@@ -1,4 +1,4 @@
-"""Captures that are computed and not recorded: whole connections cut out, clones under other addresses, a flood of SYNs.
+"""Captures that are computed and not recorded: whole connections cut out, clones under other addresses, a SYN flood.
 
 Everything here is arrays over one capture held in memory (microsecond pcap, little-endian, Ethernet, the addresses of
 ``namespaces.py``); what comes out is written in pieces.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import struct
-
 
 import numpy as np
 import numpy.typing as npt

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
+
+from typing import TYPE_CHECKING
 
 import tools
-from goals import Goal, Key
-from measure import Series, machine
+from measure import machine
+
+if TYPE_CHECKING:
+    from goals import Goal, Key
+    from measure import Series
+
+MANNER = """\
+Whole processes from start to end, output to the null device, captures in the page cache, kernels compiled before; medians \
+of the runs, in alternating order; CPU is user and system time; the peak is that of the largest single process."""
+
+COMMANDS = """\
+analyzer: `analyzer.read(FILE)` and all five frames built. tcptrace: `-n FILE`. nfstream: `n_dissections=0, \
+statistical_analysis=True`, all flows, its own number of workers. tshark: `-n -r FILE -T fields`"""
 
 
 def report(series: dict[Key, Series], goals: list[Goal], notes: list[str], date: str) -> str:
@@ -25,7 +38,8 @@ def _rows(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(
         "| "
         + " | ".join(
-            cell.ljust(width) if i < 2 else cell.rjust(width) for i, (cell, width) in enumerate(zip(line, widths))
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         )
         + " |"
         for line in lines
@@ -70,8 +84,8 @@ def _bytes(series: dict[Key, Series]) -> list[str]:
         if tool == "analyzer, bytes held":
             held, pandas = one.said["bytes_a_packet"], one.said["bytes_a_packet_pandas"]
             lines.append(
-                f"`packets` with `options` on {capture}: {held:.1f} bytes a packet held (each buffer once, the part viewed); "
-                f"`memory_usage(index=True, deep=True)` says {pandas:.1f}."
+                f"`packets` with `options` on {capture}: {held:.1f} bytes a packet held (each buffer once, the part "
+                f"viewed); `memory_usage(index=True, deep=True)` says {pandas:.1f}."
             )
     return ["\n".join(f"- {line}" for line in lines)] if lines else []
 
@@ -80,20 +94,16 @@ def _conditions(series: dict[Key, Series], notes: list[str], date: str) -> str:
     here = machine()
     versions = ", ".join(f"{name} {version}" for name, version in tools.versions().items())
     lines = [
-        f"Measured {date[:10]} on {here['cores']} cores ({here['processor']}), {here['memory']}, Linux {here['kernel']}, "
-        f"Python {here['python']}; {versions}.",
-        "Whole processes from start to end, output to the null device, captures in the page cache, kernels compiled "
-        "before; medians of the runs, in alternating order; CPU is user and system time; the peak is that of the largest "
-        "single process.",
-        "analyzer: `analyzer.read(FILE)` and all five frames built. tshark: `-n -r FILE -T fields` with "
-        f"{', '.join(tools.TSHARK_FIELDS)}. tcptrace: `-n FILE`. nfstream: `n_dissections=0, statistical_analysis=True`, "
-        "all flows, its own number of workers.",
+        f"Measured {date[:10]} on {here['cores']} cores ({here['processor']}), {here['memory']}, Linux {here['kernel']},"
+        f" Python {here['python']}; {versions}.",
+        MANNER,
+        f"{COMMANDS} with {', '.join(tools.TSHARK_FIELDS)}.",
     ]
     once = sorted({tool for (tool, _), one in series.items() if tool in tools.PEERS and one.wall_s > 60})
     if once:
         lines.append(f"Runs of over 60 s were made once ({', '.join(once)}).")
     dates = sorted({one.earlier for one in series.values() if one.earlier})
     if dates:
-        when = " and ".join(datetime.datetime.fromisoformat(one).strftime("%Y-%m-%d %H:%M UTC") for one in dates)
+        when = " and ".join(dt.datetime.fromisoformat(one).strftime("%Y-%m-%d %H:%M UTC") for one in dates)
         lines.append(f"\\* from an earlier run on the same machine and the same captures ({when}).")
     return "\n".join(f"- {line}" for line in [*lines, *notes])

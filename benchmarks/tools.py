@@ -15,9 +15,10 @@ ROOT = HERE.parent
 OURS_ENVIRONMENT = {"PYTHONPATH": str(ROOT)}
 
 TSHARK_FIELDS = (
-    "frame.time_epoch ip.src tcp.srcport ip.dst tcp.dstport tcp.stream tcp.seq tcp.ack tcp.len tcp.flags"
-    " tcp.window_size tcp.analysis.flags"
-).split()
+    "frame.time_epoch",
+    *("ip.src", "tcp.srcport", "ip.dst", "tcp.dstport", "tcp.stream"),
+    *("tcp.seq", "tcp.ack", "tcp.len", "tcp.flags", "tcp.window_size", "tcp.analysis.flags"),
+)
 
 
 def _script(name: str, path: str, *options: str) -> list[str]:
@@ -41,8 +42,8 @@ OURS: dict[str, Callable[[str], list[str]]] = {
     "analyzer, bytes held": lambda path: _script("analyse.py", path, "--memory", "--json"),
     "analyzer read": lambda path: [*_command(), "read", path],
     "analyzer read, empty kernel cache": lambda path: [*_command(), "read", path],
-    "analyzer --help": lambda path: [*_command(), "--help"],
-    "import analyzer": lambda path: [sys.executable, "-c", "import analyzer"],
+    "analyzer --help": lambda _: [*_command(), "--help"],
+    "import analyzer": lambda _: [sys.executable, "-c", "import analyzer"],
 }
 
 

@@ -1,12 +1,12 @@
-"""The two programs that talk in ``captures.py``: many short connections with every ending, or a few long ones at full speed.
+"""The programs that talk in ``captures.py``: many short connections of every ending, or a few long ones at full speed.
 
 Run by ``captures.py`` inside its namespaces, never by hand::
 
     traffic.py web-server | traffic.py web-client CONNECTIONS SEED
     traffic.py bulk-server | traffic.py bulk-client BYTES_A_STREAM
 
-A request is a head (``HEAD``) and padding; the head says how long both are, how long the server should think, and who is to
-end the connection in which way.
+A request is a head (``HEAD``) and padding; the head says how long both are, how long the server should think, and who is
+to end the connection in which way.
 """
 
 from __future__ import annotations
@@ -232,7 +232,9 @@ def bulk_client(wanted: int) -> None:
             swallow(connection)
 
     ways = [way for way, streams in BULK_STREAMS.items() for _ in range(streams)]
-    threads = [threading.Thread(target=run, args=(way, source)) for way, source in zip(ways, CLIENTS_IPV4)]
+    threads = [
+        threading.Thread(target=run, args=(way, source)) for way, source in zip(ways, CLIENTS_IPV4, strict=False)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

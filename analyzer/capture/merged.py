@@ -1,8 +1,9 @@
 """Several files as one capture in time order, as mergecap does it.
 
-Always the file whose next record is the earliest gives its record; among equals the file named first. So the order inside
-each file is kept, also where its clock went back. That is the same as a stable sort by the latest time seen so far in the
-file, which whole batches can be cut and sorted by; files that follow one another are handed through without copying.
+Always the file whose next record is the earliest gives its record; among equals the file named last, as in mergecap. So
+the order inside each file is kept, also where its clock went back. That is the same as a stable sort by the latest time
+seen so far in the file, which whole batches can be cut and sorted by; files that follow one another are handed through
+without copying.
 
 A file is opened when its first record's time has come, so that a thousand rotated files need neither a thousand open files
 nor a thousand buffers.
@@ -33,6 +34,7 @@ class _Part:
 
     def __init__(self, number: int, path: str) -> None:
         self.number = number
+        self.rank = -number  #: among equal times
         self.path = path
         self.opened: OpenedFile | None = None
         self.size: int | None = None
@@ -53,9 +55,9 @@ class _Part:
             np.maximum(self.keys, latest, out=self.keys)
         return self.end > 0
 
-    def upto(self, key: int, number: int) -> int:
-        """Where the pending records end that come no later than the record of file ``number`` with this key."""
-        side = "right" if self.number <= number else "left"
+    def upto(self, key: int, rank: int) -> int:
+        """Where the pending records end that come no later than the one with this key of the file with this rank."""
+        side = "right" if self.rank <= rank else "left"
         return int(np.searchsorted(self.keys, key, side=side))  # type: ignore[call-overload]
 
 
@@ -130,7 +132,7 @@ class MergedSource:
             self._countable &= not part.opened.compressed and part.size is not None
             self._total = None if self._total is None or part.size is None else self._total + part.size
             if part.read():
-                heapq.heappush(self._waiting, (int(part.keys[0]), part.number, part))
+                heapq.heappush(self._waiting, (int(part.keys[0]), part.rank, part))
                 if again:
                     part.opened.close()
                     part.opened, part.begin, part.end, part.keys = None, 0, 0, part.keys[:0]
@@ -180,13 +182,13 @@ class MergedSource:
                     continue
             if part.read():
                 self._active.append(part)
-                self._active.sort(key=lambda one: one.number)
+                self._active.sort(key=lambda one: one.rank)
             else:
                 self._finish(part)
 
     def _horizon(self) -> tuple[int, int]:
-        """Up to where, in key and file number, the pending records are all that there is."""
-        return min((int(part.keys[-1]), part.number) for part in self._active)
+        """Up to where, in key and rank, the pending records are all that there is."""
+        return min((int(part.keys[-1]), part.rank) for part in self._active)
 
     def _round(self) -> Iterator[Records]:
         """Hand on all pending records up to the horizon."""

@@ -81,9 +81,8 @@ class Skipped(enum.IntEnum):
     NOT_TCP = 5
     FRAGMENT = 6
     TCP_CUT = 7
-    TCP_MALFORMED = 8
-    ICMP_ERROR = 9
-    UNKNOWN_EXTENSION = 10
+    ICMP_ERROR = 8
+    UNKNOWN_EXTENSION = 9
 
 
 SKIPPED_WORDS: dict[Skipped, str] = {
@@ -95,7 +94,6 @@ SKIPPED_WORDS: dict[Skipped, str] = {
     Skipped.NOT_TCP: "not TCP",
     Skipped.FRAGMENT: "IP fragment",
     Skipped.TCP_CUT: "TCP header cut below 20 bytes",
-    Skipped.TCP_MALFORMED: "TCP header length below 20 bytes",
     Skipped.ICMP_ERROR: "ICMP error quoting a TCP segment",
     Skipped.UNKNOWN_EXTENSION: "IPv6 extension headers not understood",
 }

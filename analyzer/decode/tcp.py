@@ -27,7 +27,6 @@ from analyzer.kernel import part
 
 _EXPERIMENT_FAST_OPEN = 0xF989  # RFC 6994, the magic number of RFC 7413's experiment
 _TCP_CUT = int(Skipped.TCP_CUT)
-_TCP_MALFORMED = int(Skipped.TCP_MALFORMED)
 DECODED = -1
 
 
@@ -40,15 +39,14 @@ def tcp(data: Any, start: int, end: int, length: int, segment: Any, sack: Any) -
     if end - start < 20 or length < 20:
         return _TCP_CUT
     header = (int(data[start + 12]) >> 4) * 4
-    if header < 20:
-        return _TCP_MALFORMED
     segment.sport = u16(data, start)
     segment.dport = u16(data, start + 2)
     segment.seq = u32(data, start + 4)
     segment.ack = u32(data, start + 8)
     segment.flags = u16(data, start + 12) & 0x0FFF
     segment.window = u16(data, start + 14)
-    segment.length = max(length - header, 0)
+    # A header length below 20 is nonsense: where the text begins is not known, so there is none.
+    segment.length = max(length - header, 0) if header >= 20 else 0
     segment.options = 0
     segment.mptcp = 0
     segment.mss = -1

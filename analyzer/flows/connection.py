@@ -88,6 +88,7 @@ FLOW = np.dtype(
         ("close", np.uint8),  # marks.Close
         ("closed_by", np.int8),  # 0 client, 1 server, -1 nobody
         ("completeness", np.uint8),  # Wireshark's bits
+        ("first_bits", np.uint8),  # ... of the first packet, which count once there is a second
         ("marks", np.uint8),  # MARK_ bits
         ("ecn", np.uint8),  # bit 0: the SYN offered it, bit 1: the SYN-ACK agreed
     ],

@@ -100,7 +100,7 @@ def stream_of(segment: Any, pair: Any, counts: Any) -> int:
         pair.bases = 0
     if segment.quoted:
         return pair.stream
-    if not pair.bases & mine:
+    if not pair.bases & mine or flags & (SYN | ACK) == SYN | ACK:
         _set_base(pair, segment.side, segment.seq if flags & SYN else before(segment.seq))
     if flags & ACK and not pair.bases & (3 - mine):
         _set_base(pair, 1 - segment.side, before(segment.ack))

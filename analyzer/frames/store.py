@@ -2,8 +2,8 @@
 
 Everything comes back as it was: values, dtypes, the order of categories (also of those that no row has), the index.
 Other tools read the same files: categoricals are written as dictionaries of text, nothing is pickled. What Parquet
-cannot say stands beside the data: ``_categories.parquet`` in each frame's folder (names that begin with ``_`` are no part of a
-dataset) and the index's kind in ``capture.json``, which is written last: a folder without it is not whole.
+cannot say stands beside the data: ``_categories.parquet`` in each frame's folder (names that begin with ``_`` are no
+part of a dataset) and the index's kind in ``capture.json``, which is written last: a folder without it is not whole.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ _SEND_SYN, _SEND_SYN_ACK, _SEND_DATA = int(Event.SEND_SYN), int(Event.SEND_SYN_A
 _RCV_SYN, _RCV_SYN_ACK = int(Event.RCV_SYN), int(Event.RCV_SYN_ACK)
 _RCV_ACK_OF_SYN, _RCV_DATA = int(Event.RCV_ACK_OF_SYN), int(Event.RCV_DATA)
 _SYN_RETRANSMITTED, _SYNACK_RETRANSMITTED = int(Kind.SYN_RETRANSMITTED), int(Kind.SYNACK_RETRANSMITTED)
-_SYNACK_ISN_CHANGED, _ACK_IGNORED = int(Kind.SYNACK_ISN_CHANGED), int(Kind.HANDSHAKE_ACK_IGNORED)
+_ACK_IGNORED = int(Kind.HANDSHAKE_ACK_IGNORED)
 _NO_DETAIL = int(Detail.NONE)
 
 
@@ -85,9 +85,7 @@ def on_syn_ack(segment: Any, flow: Any, number: int, me: Any, you: Any, ack: int
     time_ns, frame = segment.time_ns, segment.frame
     repeated = me.known & KNOWN_SYN_ACK != 0
     flow.synack_attempts = min(flow.synack_attempts + 1, 65535)
-    if me.isn != segment.seq:
-        note(_SYNACK_ISN_CHANGED, _NO_DETAIL, me.endpoint, flow.open_2, segment, number, log)
-    elif repeated:
+    if repeated and me.isn == segment.seq:
         note(_SYNACK_RETRANSMITTED, _NO_DETAIL, me.endpoint, flow.open_2, segment, number, log)
     if repeated:
         me.known |= KNOWN_REPEATED

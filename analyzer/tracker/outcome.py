@@ -36,6 +36,8 @@ def conclude(flows: Any, ends: Any, count: int, last_ns: int, log: Any) -> None:
         flow, client, server = flows[number], ends[2 * number], ends[2 * number + 1]
         flow.handshake = _handshake(flow, client)
         flow.close = _close(flow, client, server, log)
+        if client.packets + server.packets > 1:
+            flow.completeness |= flow.first_bits
         silent = server.packets == 0 or client.packets == 0
         if silent and flow.open_1 != 0 and not flow.marks & MARK_REFUSED and not client.known & KNOWN_ACK:
             if last_ns - flow.syn_ns >= _PENDING_NS:

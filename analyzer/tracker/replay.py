@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from analyzer.decode.segment import ACK, FIN, OPTION_ROW, OPTION_TIMESTAMPS, OPTION_WSCALE, RST, SYN
-from analyzer.flows.connection import KNOWN_BASE, KNOWN_SYN, KNOWN_SYN_ACK, MARK_MIDSTREAM, MARK_REFUSED
+from analyzer.flows.connection import KNOWN_ACK, KNOWN_BASE, KNOWN_SYN, KNOWN_SYN_ACK, MARK_MIDSTREAM, MARK_REFUSED
 from analyzer.flows.incarnation import client_side, end_of_source, find_incarnation, stream_of
 from analyzer.flows.sequence import before, relative
 from analyzer.kernel import kernel, part
@@ -27,6 +27,7 @@ from analyzer.tracker.timers import expire, start_timer
 
 _NEW_INCARNATION, _RCV_RST = int(Event.NEW_INCARNATION), int(Event.RCV_RST)
 _PORT_REUSED, _MIDSTREAM, _HALF_OPEN = int(Kind.PORT_REUSED), int(Kind.MIDSTREAM), int(Kind.HALF_OPEN)
+_SYNACK_ISN_CHANGED = int(Kind.SYNACK_ISN_CHANGED)
 _ICMP_ERROR, _REFUSED = int(Kind.ICMP_ERROR), int(Kind.REFUSED)
 _NO_DETAIL, _BY_ICMP = int(Detail.NONE), int(Detail.BY_ICMP)
 _AFTER_CLOSE, _ALIVE, _IN_TIME_WAIT = int(Detail.AFTER_CLOSE), int(Detail.EARLIER_ALIVE), int(Detail.EARLIER_TIME_WAIT)
@@ -69,7 +70,7 @@ def replay(
         me, you = connections.ends[2 * number + from_server], connections.ends[2 * number + 1 - from_server]
         expire(me, segment.time_ns, number, log)
         expire(you, segment.time_ns, number, log)
-        seq, ack = _relative_numbers(segment, me, you)
+        seq, ack = _relative_numbers(segment, flow, number, me, you, log)
         window = _scaled_window(segment, me, you)
         step, repeated = _segment(segment, flow, number, me, you, seq, ack, window, log, timers)
         start_timer(me, segment.time_ns, timers)
@@ -160,7 +161,7 @@ def _between_incarnations(segment: Any, number: int, pair: Any, connections: Any
 
 
 @part
-def _relative_numbers(segment: Any, me: Any, you: Any) -> tuple[int, int]:
+def _relative_numbers(segment: Any, flow: Any, number: int, me: Any, you: Any, log: Any) -> tuple[int, int]:
     """The segment's numbers relative to both ISNs, 64 bits wide; an ack of -1 where the flag is not set.
 
     Where no SYN was seen the base is the first number seen, less one, as Wireshark counts.
@@ -169,6 +170,14 @@ def _relative_numbers(segment: Any, me: Any, you: Any) -> tuple[int, int]:
     if not me.known & KNOWN_BASE:
         me.known |= KNOWN_BASE
         me.isn = segment.seq if flags & SYN else before(segment.seq)
+    elif flags & (SYN | ACK) == SYN | ACK and me.isn != segment.seq and not me.known & KNOWN_ACK:
+        # Another ISN before anything was sent in the first one's numbers: the base moves, as Wireshark's does.
+        if me.known & KNOWN_SYN_ACK:
+            note(_SYNACK_ISN_CHANGED, _NO_DETAIL, me.endpoint, flow.open_2, segment, number, log)
+        me.isn = segment.seq
+        me.next = me.contiguous = 0
+        me.hole_left, me.hole_right = 0, 0
+        you.acked = -1
     seq = relative(segment.seq, me.isn, max(me.next, you.acked))
     if not flags & ACK:
         return seq, -1
@@ -239,17 +248,23 @@ def _take_syn_options(segment: Any, me: Any) -> None:
 def _completeness(segment: Any, flow: Any) -> None:
     """Wireshark's tcp.completeness: 1 SYN, 2 SYN-ACK, 4 ACK, 8 data, 16 FIN, 32 RST, of both directions together."""
     flags = segment.flags
-    if flags & (SYN | ACK) == SYN:
-        if flow.first_frame == segment.frame:
-            flow.completeness |= 1
-    elif flags & (SYN | ACK) == SYN | ACK:
-        flow.completeness |= 2
-    elif flags & ACK:
-        flow.completeness |= 8 if segment.length > 0 else 4
+    bits = 0
+    if segment.length > 0:
+        bits = 8
+    elif flags & (SYN | ACK) == ACK:
+        bits = 4
+    if flags & (SYN | ACK) == SYN | ACK:
+        bits |= 2
     if flags & (FIN | ACK) == FIN | ACK:
-        flow.completeness |= 16
+        bits |= 16
     if flags & RST:
-        flow.completeness |= 32
+        bits |= 32
+    if flow.first_frame != segment.frame:
+        flow.completeness |= bits
+    elif flags & (SYN | ACK) == SYN:
+        flow.completeness |= bits | 1
+    else:
+        flow.first_bits = bits  # Wireshark counts it when it reads the packet a second time, and shows it later still
 
 
 @part

@@ -31,8 +31,6 @@ def colored(wish: str, output: str | None) -> bool:
 
 def width() -> int:
     """Return the columns to fill: the terminal's, or generously many where there is none."""
-    import shutil
-
     return max(60, min(160, shutil.get_terminal_size((100, 24)).columns)) if sys.stdout.isatty() else 160
 
 
