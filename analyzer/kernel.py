@@ -32,9 +32,9 @@ def cache_folder() -> pathlib.Path:
     named = os.environ.get("NUMBA_CACHE_DIR")
     base = pathlib.Path(named) if named else _user_cache() / "tcp-handshake-analyzer"
     digest = hashlib.sha256(f"{sys.version_info[:2]}{os.environ.get('NUMBA_BOUNDSCHECK', '')}".encode())
-    for room in _ROOMS:
-        for source in sorted((_HERE / room).glob("*.py")):
-            digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    sources = [pathlib.Path(__file__), *(source for room in _ROOMS for source in sorted((_HERE / room).glob("*.py")))]
+    for source in sources:
+        digest.update(source.name.encode() + b"\0" + source.read_bytes())
     return base / digest.hexdigest()[:16]
 
 
@@ -61,9 +61,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def kernel(function: Function) -> Function:
     """Compile an entry point: called from Python, without the interpreter lock, cached on disk."""
-    return numba.njit(nogil=True, cache=True)(function)  # type: ignore[no-any-return]
+    return numba.njit(nogil=True, cache=True, _nrt=False)(function)  # type: ignore[no-any-return]
 
 
 def part(function: Function) -> Function:
     """Compile a part of kernels: called from kernels only, compiled into them."""
-    return numba.njit(nogil=True)(function)  # type: ignore[no-any-return]
+    return numba.njit(nogil=True, _nrt=False)(function)  # type: ignore[no-any-return]

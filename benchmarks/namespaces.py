@@ -1,8 +1,8 @@
 """Two network namespaces with one wire between them, and tcpdump on it.
 
-All traffic of the benchmark stays in here: a client and a server namespace, joined by a veth pair whose offloads are off
-(so that checksums and segment sizes are those of a wire), with a little loss. The namespaces are gone when the ``with``
-block ends.
+All traffic of the benchmark stays in here: a client and a server namespace, joined by a veth pair whose offloads are
+off (so that checksums and segment sizes are those of a wire), with a little loss. The namespaces are gone when the
+``with`` block ends.
 """
 
 from __future__ import annotations

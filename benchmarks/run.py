@@ -1,6 +1,6 @@
 """The benchmark: analyzer and its peers on the same captures in one run, as ratios of whole processes.
 
-``captures.py`` makes the captures first. Every figure is the median of several processes from start to end, in
+``captures.py`` makes the captures first, where they are missing. Every figure is the median of several processes from start to end, in
 alternating order, with the captures in the page cache and our kernels compiled; peers that take over a minute run once.
 The goals are the project's own; they are reported and never asserted, for seconds depend on the machine and on who else
 uses it.
@@ -12,6 +12,7 @@ import argparse
 import datetime as dt
 import json
 import pathlib
+import subprocess
 import sys
 import tempfile
 from typing import Any
@@ -31,8 +32,6 @@ class Session:
 
     def __init__(self, folder: pathlib.Path) -> None:
         manifest = folder / "captures.json"
-        if not manifest.exists():
-            sys.exit(f"No captures in {folder}: make them first with `sudo {sys.executable} benchmarks/captures.py`.")
         self.folder = folder
         self.captures: dict[str, dict[str, Any]] = json.loads(manifest.read_text())
         self.series: dict[Key, Series] = {}
@@ -149,6 +148,15 @@ def plan(goals: list[Goal], peers: list[str], runs: int, *, further: bool, ours:
     return {key: n for key, n in wanted.items() if key[0] in allowed}
 
 
+def make_captures(*, small: bool) -> None:
+    """Make the captures that are missing (as root); those that are there are kept."""
+    script = str(pathlib.Path(__file__).with_name("captures.py"))
+    if subprocess.run(
+        [sys.executable, script, *(["--small"] if small else [])], stdout=sys.stderr, check=False
+    ).returncode:
+        sys.exit("The benchmark has no captures to run on.")
+
+
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description="Run analyzer and its peers on the same captures and print ratios.")
@@ -172,6 +180,7 @@ def main() -> None:
     if unknown := set(names) - {goal.name for goal in GOALS} or set(asked) - set(tools.PEERS):
         sys.exit(f"Unknown: {', '.join(sorted(unknown))}. See --help.")
     folder = DATA / "small" if arguments.small else DATA
+    make_captures(small=arguments.small)
     session = Session(folder)
     if arguments.reuse_peers:
         session.reuse(folder / "peers.json")

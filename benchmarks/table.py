@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-
 from typing import TYPE_CHECKING
 
 import tools
@@ -14,8 +13,8 @@ if TYPE_CHECKING:
     from measure import Series
 
 MANNER = """\
-Whole processes from start to end, output to the null device, captures in the page cache, kernels compiled before; medians \
-of the runs, in alternating order; CPU is user and system time; the peak is that of the largest single process."""
+Whole processes from start to end, output to the null device, captures in the page cache, kernels compiled before; \
+medians of the runs, in alternating order; CPU is user and system time; the peak is that of the largest one process."""
 
 COMMANDS = """\
 analyzer: `analyzer.read(FILE)` and all five frames built. tcptrace: `-n FILE`. nfstream: `n_dissections=0, \
@@ -93,9 +92,9 @@ def _bytes(series: dict[Key, Series]) -> list[str]:
 def _conditions(series: dict[Key, Series], notes: list[str], date: str) -> str:
     here = machine()
     versions = ", ".join(f"{name} {version}" for name, version in tools.versions().items())
+    where = f"{here['cores']} cores ({here['processor']}), {here['memory']}, Linux {here['kernel']}"
     lines = [
-        f"Measured {date[:10]} on {here['cores']} cores ({here['processor']}), {here['memory']}, Linux {here['kernel']},"
-        f" Python {here['python']}; {versions}.",
+        f"Measured {date[:10]} on {where}, Python {here['python']}; {versions}.",
         MANNER,
         f"{COMMANDS} with {', '.join(tools.TSHARK_FIELDS)}.",
     ]

@@ -5,8 +5,8 @@ Run by ``captures.py`` inside its namespaces, never by hand::
     traffic.py web-server | traffic.py web-client CONNECTIONS SEED
     traffic.py bulk-server | traffic.py bulk-client BYTES_A_STREAM
 
-A request is a head (``HEAD``) and padding; the head says how long both are, how long the server should think, and who is
-to end the connection in which way.
+A request is a head (``HEAD``) and padding; the head says how long both are, how long the server should think, and who
+is to end the connection in which way.
 """
 
 from __future__ import annotations

@@ -11,8 +11,7 @@ import ctypes
 import ctypes.util
 import functools
 import struct
-from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,12 +21,17 @@ from analyzer.capture.words import u16, u32
 from analyzer.errors import FilterError, MissingDependency
 from analyzer.kernel import kernel
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
 Program = npt.NDArray[np.int64]  #: (instructions, 4): code, jt, jf, k
 
 _NETMASK_UNKNOWN = 0xFFFFFFFF
 _ERROR_BYTES = 256
 _SNAP_LENGTH = 262144
 _MEMORY = 16
+#: A packet that keeps a filter going in circles for longer is refused; each lap passes one IPv6 header of 8 bytes or more.
+_LAPS = 65536
 #: LINKTYPE_RAW is another number among libpcap's own.
 _DLT = {101: 12}
 
@@ -155,8 +159,8 @@ def verify(program: Program) -> str | None:
     for at, (code, jt, jf, k) in enumerate(program.tolist()):
         kind, operation = code & 7, code & 0xF0
         if code in _PLAIN:
-            # The jumps of the filter language lead forwards only, so that every program ends.
-            if code == _JA and at + 1 + k >= length:
+            # Only this jump may lead back: "ip6 protochain" makes loops. The machine counts them.
+            if code == _JA and not 0 <= at + 1 + _signed(k) < length:
                 return f"instruction {at} jumps outside"
             if code in (_LD_MEM, _LDX_MEM, _ST, _STX) and k >= _MEMORY:
                 return f"instruction {at} uses memory that is not there"
@@ -169,6 +173,10 @@ def verify(program: Program) -> str | None:
         else:
             return f"instruction {at} is unknown ({code:#x})"
     return None
+
+
+def _signed(k: int) -> int:
+    return k - (1 << 32) if k >> 31 else k
 
 
 @kernel
@@ -197,6 +205,7 @@ def run_filter(
         a = 0
         x = 0
         verdict = 0
+        laps = 0
         while True:
             code = program[at, 0]
             k = program[at, 3]
@@ -204,7 +213,10 @@ def run_filter(
             kind = code & 7
             if kind == _JMP:
                 if code == _JA:
-                    at += k
+                    laps += 1
+                    if laps > _LAPS:
+                        break
+                    at += k - (1 << 32) if k >> 31 else k
                     continue
                 other = x if code & _FROM_X else k
                 operation = code & 0xF0

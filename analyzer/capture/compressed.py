@@ -9,12 +9,12 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING
 
-
-from analyzer.capture.window import Stream
 from analyzer.errors import MissingDependency
 
 if TYPE_CHECKING:
     import zstandard
+
+    from analyzer.capture.window import Stream
 
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"

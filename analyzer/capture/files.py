@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.capture.bpf import FilteredSource
 from analyzer.capture import pcap, pcapng
+from analyzer.capture.bpf import FilteredSource
 from analyzer.capture.compressed import is_compressed
 from analyzer.capture.interfaces import InterfaceTable
 from analyzer.capture.merged import MergedSource
@@ -16,6 +16,9 @@ from analyzer.capture.opened import STDIN, OpenedFile
 from analyzer.capture.records import CaptureInfo, Damage, Records, Source
 from analyzer.errors import CaptureError
 from analyzer.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 Path = str | os.PathLike[str]
 
@@ -75,12 +78,12 @@ def _expand(path: str, settings: Settings) -> list[str]:
 
 
 def _is_capture(path: str) -> bool:
-    """Whether a file in a folder is meant: it opens as a capture, or may not be read at all and has to be spoken of."""
+    """Whether a file in a folder is meant: a capture by its content, or one that cannot be looked into."""
     try:
         with open(path, "rb", buffering=0) as file:
             start = file.read(4)
     except OSError:
-        return False
+        return True  # opening it again will say why not
     if not is_compressed(start):
         return start in pcap.MAGICS or start == pcapng.MAGIC
     try:

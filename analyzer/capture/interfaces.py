@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.capture.records import CaptureInfo, Interface
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from analyzer.capture.records import CaptureInfo, Interface
 
 #: A capture with more interfaces than this is made to exhaust memory: a host has some thousands at most.
 INTERFACE_LIMIT = 65536

@@ -17,8 +17,7 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +27,9 @@ from analyzer.capture.reader import Columns
 from analyzer.capture.records import CaptureInfo, Interface, Records
 from analyzer.errors import FilterError, InterfaceError, MissingDependency, PermissionDenied
 from analyzer.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _ETHERNET, _RAW = 1, 101
 #: ARPHRD_ of ``linux/if_arp.h``, as in /sys/class/net/*/type, to the link type of what the socket gives.
@@ -306,7 +308,9 @@ def _open(interface: str, expression: str | None) -> Any:
     except Scapy_Exception as error:
         raise FilterError(f"capture filter '{expression}': {error}.") from error
     except OSError as error:
-        raise InterfaceError(f"{interface}: cannot be opened ({error.strerror}). Those here: {_those_here()}.") from error
+        raise InterfaceError(
+            f"{interface}: cannot be opened ({error.strerror}). Those here: {_those_here()}."
+        ) from error
     finally:
         chatter.disabled = disabled
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import heapq
 import os
 import stat as modes
-from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,11 @@ from analyzer.capture.interfaces import InterfaceTable
 from analyzer.capture.opened import STDIN, OpenedFile
 from analyzer.capture.records import CaptureInfo, Damage, Records
 from analyzer.errors import CaptureError
-from analyzer.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from analyzer.settings import Settings
 
 #: The buffer for a first look at a file, and the smallest one when very many are open.
 _SMALL_BUFFER = 64 * 1024
@@ -194,10 +198,7 @@ class MergedSource:
         """Hand on all pending records up to the horizon."""
         horizon = self._horizon()
         giving = [(part, upto) for part in self._active if (upto := part.upto(*horizon)) > part.begin]
-        if len(giving) == 1:
-            batch = self._run(*giving[0])
-        else:
-            batch = self._interleave(giving)
+        batch = self._run(*giving[0]) if len(giving) == 1 else self._interleave(giving)
         for begin in range(0, len(batch.frame), self._settings.batch_records):
             end = begin + self._settings.batch_records
             piece = Records._make([batch.data, *(column[begin:end] for column in batch[1:-1]), batch.links])

@@ -6,17 +6,19 @@ import errno
 import io
 import os
 import sys
-from typing import cast
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, cast
 
 from analyzer.capture import pcap, pcapng
 from analyzer.capture.compressed import CompressedStream, decompressed
-from analyzer.capture.interfaces import InterfaceTable
-from analyzer.capture.reader import Reader
 from analyzer.capture.window import PlainStream, Raw, Stream, Window
 from analyzer.errors import CaptureError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from analyzer.capture.interfaces import InterfaceTable
+    from analyzer.capture.reader import Reader
 
 STDIN = "-"
 #: Enough for every magic number that is looked for, and for pcap's whole header.
@@ -113,7 +115,7 @@ def _standard_input() -> Raw:
     try:
         return io.FileIO(stream.fileno(), "rb", closefd=False)
     except OSError:  # a stand-in without a descriptor
-        return cast(Raw, stream)
+        return cast("Raw", stream)
 
 
 def _window(path: str, plain: PlainStream, buffer: npt.NDArray[np.uint8]) -> tuple[Window, str | None]:

@@ -6,15 +6,19 @@ Kuznetsov's "modified" pcap has 8 more bytes in each record header.
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING
 
-from analyzer.capture.interfaces import InterfaceTable
 from analyzer.capture.reader import DAMAGE, FULL, MORE, Reader
 from analyzer.capture.records import Interface
-from analyzer.capture.window import Window
 from analyzer.capture.words import u32
 from analyzer.kernel import kernel
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from analyzer.capture.interfaces import InterfaceTable
+    from analyzer.capture.window import Window
 
 FILE_HEADER = 24
 

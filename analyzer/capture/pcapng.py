@@ -6,18 +6,22 @@ to Python; all other blocks are passed over whole, without being kept in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.capture.interfaces import InterfaceTable
 from analyzer.capture.reader import DAMAGE, DESCRIPTION, FULL, MORE, SKIP, Reader
 from analyzer.capture.records import Interface
 from analyzer.capture.ticks import ticks_to_ns
-from analyzer.capture.window import Window
 from analyzer.capture.words import u16, u32
 from analyzer.kernel import kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from analyzer.capture.interfaces import InterfaceTable
+    from analyzer.capture.window import Window
 
 SECTION, INTERFACE, OLD_PACKET, SIMPLE_PACKET, ENHANCED_PACKET = 0x0A0D0D0A, 1, 2, 3, 6
 MAGIC = SECTION.to_bytes(4, "big")
@@ -97,7 +101,7 @@ def walk_pcapng(
             return count, at, DAMAGE, _WRONG_LENGTH
         if kind == INTERFACE:
             return count, at, DESCRIPTION, length
-        if kind == ENHANCED_PACKET or kind == OLD_PACKET:
+        if kind in (ENHANCED_PACKET, OLD_PACKET):
             fixed = 32
         elif kind == SIMPLE_PACKET:
             fixed = 16
@@ -222,7 +226,7 @@ class PcapngReader(Reader):
 
     def _begin_section(self) -> None:
         if not self._whole(28):
-            return
+            return None
         for big in (False, True):
             self._big = big
             if self._word(8) == _BYTE_ORDER_MAGIC:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import abc
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.capture.interfaces import InterfaceTable
-from analyzer.capture.window import Window
+if TYPE_CHECKING:
+    from analyzer.capture.interfaces import InterfaceTable
+    from analyzer.capture.window import Window
 
 #: What a record walk stopped at.
 MORE, FULL, DAMAGE, SKIP, DESCRIPTION = range(5)

@@ -28,6 +28,9 @@ ABOUT_THE_CAPTURE = frozenset(
 AT_REST = frozenset({"UNKNOWN", "CLOSED", "LISTEN"})
 """States in which a connection is not left waiting for anything."""
 
+ORDINARY = ("TIME_WAIT", "ESTABLISHED")
+"""States in which healthy connections are found too; they are said last."""
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Waiting:
@@ -168,7 +171,7 @@ def _waiting(
                 int(numbers[rows[begin]]),
             ]
     found = [Waiting(*group) for group in groups.values()]
-    return tuple(sorted(found, key=lambda w: (w.state == "ESTABLISHED", -w.count, -w.longest_s, w.flow)))
+    return tuple(sorted(found, key=lambda w: (w.state in ORDINARY, -w.count, -w.longest_s, w.flow)))
 
 
 def _entered_ns(flows: pd.DataFrame, transitions: pd.DataFrame) -> Any:

@@ -40,9 +40,15 @@ def table(frame_name: str, frame: pd.DataFrame) -> Iterator[str]:
     for begin in range(0, max(1, len(plain)), 1000):
         part = plain.iloc[begin : begin + 1000]
         cells = [[_cell(name, value) for value in part[name]] for name in wanted]
-        heads = [name.removesuffix("_state").replace("_", " ") for name in wanted]
+        heads = [_head(name, plain[name].dtype.kind) for name in wanted]
         lines = align([heads, *map(list, zip(*cells, strict=True))], right=numbers)
         yield from lines if begin == 0 else lines[1:]
+
+
+def _head(name: str, kind: str) -> str:
+    if name.isupper():  # a state
+        return name
+    return name.removesuffix("_state").replace("_", " ") + (" (UTC)" if kind == "M" else "")
 
 
 def _cell(name: str, value: Any) -> str:

@@ -31,6 +31,9 @@ def sample(link: int) -> list[pathlib.Path]:
         with path.open("rb") as file:
             header = file.read(24)
         byte_order = orders.get(header[:1].hex())
-        if byte_order and int.from_bytes(header[20:22] if byte_order == "little" else header[22:24], byte_order) == link:
+        if (
+            byte_order
+            and int.from_bytes(header[20:22] if byte_order == "little" else header[22:24], byte_order) == link
+        ):
             found.append(path)
     return sorted(found, key=lambda path: path.stat().st_size)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import pathlib
 import struct
 import subprocess
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,6 +15,9 @@ from analyzer.capture import bpf
 from analyzer.errors import FilterError, MissingDependency
 from tests.capture import conformance, reference
 from tests.capture.written import enhanced, interface, pcap, section, whole
+
+if TYPE_CHECKING:
+    import pathlib
 
 pytestmark = pytest.mark.kernels
 
@@ -41,7 +44,7 @@ FILTERS = [
     "ether host 00:00:00:00:00:00",
     "icmp or udp port 53",
 ]
-LINKS = {1: "Ethernet", 113: "SLL", 276: "SLL2", 0: "NULL", 108: "LOOP", 101: "RAW", 228: "IPV4", 229: "IPV6"}
+LINKS = {1: "Ethernet", 113: "SLL", 276: "SLL2", 0: "NULL", 101: "RAW", 228: "IPV4", 229: "IPV6"}
 
 
 def tcpdump(path: pathlib.Path, expression: str, out: pathlib.Path) -> list[reference.Record] | None:
@@ -91,12 +94,14 @@ def test_tcpdump_keeps_the_same_vlan_frames(tmp_path: pathlib.Path) -> None:
     assert [whole(path, bpf=text).frame for text in ("vlan 5", "vlan 7 and vlan 5 and tcp port 80")] == [[2], [3]]
 
 
-@pytest.mark.parametrize("order", ["<", ">"])
-def test_the_byte_order_of_loopback_files(order: str, tmp_path: pathlib.Path) -> None:
-    """LINKTYPE_NULL's protocol family is in the writer's byte order."""
-    packet = struct.pack(order + "I", 2) + bytes.fromhex("4500001400010000400600007f0000017f000001")
+@pytest.mark.parametrize(("link", "order"), [(0, "<"), (0, ">"), (108, "<"), (108, ">")])
+def test_the_byte_order_of_loopback_files(link: int, order: str, tmp_path: pathlib.Path) -> None:
+    """LINKTYPE_NULL's protocol family is in the writer's byte order, LINKTYPE_LOOP's in the network's."""
+    packet = struct.pack((order if link == 0 else ">") + "I", 2) + bytes.fromhex(
+        "4500001400010000400600007f0000017f000001"
+    )
     path = tmp_path / "capture"
-    path.write_bytes(pcap([(1, packet)], order=order, link=0))
+    path.write_bytes(pcap([(1, packet)], order=order, link=link))
     assert whole(path, bpf="host 127.0.0.1").frame == [1]
     holds(path, tmp_path)
 
@@ -164,7 +169,7 @@ WORD = 0xFFFFFFFF
 
 def machine(program: list[tuple[int, int, int, int]], packet: bytes, wire: int) -> bool:
     """bpf_filter(), written to be read."""
-    a = x = at = 0
+    a = x = at = laps = 0
     memory = [0] * 16
     while True:
         code, jt, jf, k = program[at]
@@ -213,7 +218,10 @@ def machine(program: list[tuple[int, int, int, int]], packet: bytes, wire: int) 
                 }[operation](a, operand) & WORD
                 continue
             case (5, 0x00):
-                at += k
+                at += k - 2**32 if k >> 31 else k
+                laps += 1
+                if laps > 65536:
+                    return False
                 continue
             case (5, operation):
                 true = {0x10: a == operand, 0x20: a > operand, 0x30: a >= operand, 0x40: a & operand != 0}[operation]
@@ -233,7 +241,7 @@ def machine(program: list[tuple[int, int, int, int]], packet: bytes, wire: int) 
             a = value
 
 
-CODES = sorted(bpf._PLAIN - {0x05, 0x06, 0x16})
+CODES = sorted(bpf._PLAIN - {0x06, 0x16})
 CODES += [4 | operation | source for operation in sorted(bpf._ARITHMETIC) for source in (0, 8)]
 CODES += [5 | operation | source for operation in sorted(bpf._JUMPS) for source in (0, 8)]
 constants = st.one_of(st.integers(0, 40), st.integers(0, WORD), st.sampled_from([WORD, WORD - 4096, 1 << 31]))
@@ -246,7 +254,9 @@ def programs(draw: st.DrawFn) -> list[tuple[int, int, int, int]]:
     for i in range(length):
         code, k = draw(st.sampled_from(CODES)), draw(constants)
         jt = jf = 0
-        if code & 7 == 5:
+        if code == 0x05:
+            k = draw(st.integers(-1 - i, length - 1 - i)) & WORD
+        elif code & 7 == 5:
             jt, jf = (draw(st.integers(0, length - 1 - i)) for _ in range(2))
         if code in {0x02, 0x03, 0x60, 0x61}:
             k %= 16
@@ -269,12 +279,21 @@ def test_the_machine_is_libpcap_s(program: list[tuple[int, int, int, int]], pack
     assert bool(passed) == machine(program, packet, wire)
 
 
+def test_a_filter_that_runs_in_circles_ends() -> None:
+    assert not bpf.verify(np.array(forever := [(0x05, 0, 0, WORD), (0x06, 0, 0, 1)], np.int64))
+    one = np.zeros(1, np.int64), np.zeros(1, np.int32), np.zeros(1, np.int64), np.zeros(1, np.int32)
+    memory, kept = np.zeros(16, np.int64), np.zeros(1, np.int64)
+    program, data = np.array(forever, np.int64), np.zeros(1, np.uint8)
+    assert bpf.run_filter(program, np.zeros(1, np.int64), data, *one, memory, kept) == 0
+
+
 @pytest.mark.parametrize(
     ("program", "fault"),
     [
         ([], "return"),
         ([(0x07, 0, 0, 0)], "return"),
         ([(0x05, 0, 0, 1), (0x06, 0, 0, 0)], "jumps outside"),
+        ([(0x05, 0, 0, WORD - 1), (0x06, 0, 0, 0)], "jumps outside"),
         ([(0x15, 0, 1, 0), (0x06, 0, 0, 0)], "jumps outside"),
         ([(0x60, 0, 0, 16), (0x06, 0, 0, 0)], "memory"),
         ([(0x34, 0, 0, 0), (0x06, 0, 0, 0)], "divides by zero"),

@@ -38,7 +38,9 @@ def test_capinfos_counts_the_same() -> None:
     chosen = [path for path in paths if path.suffix == ".pcapng"] + paths[::25]
     try:
         # Its exit code tells of cut files, which are among them.
-        done = subprocess.run(["capinfos", "-c", "-T", "-m", "-M", *chosen], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["capinfos", "-c", "-T", "-m", "-M", *chosen], capture_output=True, text=True, check=False
+        )
     except FileNotFoundError:
         pytest.skip("capinfos is not installed (apt install wireshark-common)")
     counted = {row["File name"]: int(row["Number of packets"]) for row in csv.DictReader(io.StringIO(done.stdout))}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import os
-import pathlib
 import subprocess
 import sys
 import threading
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,6 +17,9 @@ from analyzer.errors import CaptureError
 from analyzer.settings import Settings
 from tests.capture import written
 from tests.capture.written import enhanced, interface, pcap, section, whole
+
+if TYPE_CHECKING:
+    import pathlib
 
 pytestmark = pytest.mark.kernels
 

@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,6 +18,9 @@ from analyzer.capture.live import LiveSource, interface_names
 from analyzer.errors import FilterError, InterfaceError, PermissionDenied
 from analyzer.settings import Settings
 from tests.capture.written import Whole, drained
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 needs_root = pytest.mark.skipif(
     not hasattr(socket, "AF_PACKET") or os.geteuid() != 0, reason="sniffing needs Linux and root"

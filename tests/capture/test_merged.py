@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gzip
 import heapq
-import pathlib
 import resource
 import subprocess
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,8 +16,12 @@ from hypothesis import strategies as st
 from analyzer.capture.files import open_capture
 from analyzer.settings import Settings
 from tests.capture import reference, written
-from tests.capture.reference import Record
 from tests.capture.written import Packet, enhanced, interface, pcap, section, whole
+
+if TYPE_CHECKING:
+    import pathlib
+
+    from tests.capture.reference import Record
 
 pytestmark = pytest.mark.kernels
 
@@ -62,9 +66,7 @@ def agrees(paths: list[pathlib.Path], contents: list[bytes], chosen: Settings) -
 
 @settings(deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(times=streams, ordered=st.booleans(), batch=st.sampled_from([1, 3, 16384]))
-def test_merges_as_the_reference(
-    tmp_path: pathlib.Path, times: list[list[int]], ordered: bool, batch: int
-) -> None:
+def test_merges_as_the_reference(tmp_path: pathlib.Path, times: list[list[int]], ordered: bool, batch: int) -> None:
     contents = []
     for number, stream in enumerate(times):
         packets = [(time, bytes([number]) * (time + 1)) for time in (sorted(stream) if ordered else stream)]

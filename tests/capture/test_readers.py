@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pathlib
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -12,6 +12,9 @@ from analyzer.errors import CaptureError
 from analyzer.settings import Settings
 from tests.capture import reference, written
 from tests.capture.written import block, enhanced, interface, option, pcap, section, whole
+
+if TYPE_CHECKING:
+    import pathlib
 
 pytestmark = pytest.mark.kernels
 
@@ -164,7 +167,11 @@ def test_simple_packets_take_the_time_before(file: pathlib.Path) -> None:
     file.write_bytes(
         section() + interface(snap_length=2) + written.simple(b"ab") + enhanced(5, b"x") + written.simple(b"abcd")
     )
-    assert [(record.data, record.time_ns) for record in whole(file).records] == [(b"ab", 0), (b"x", 5000), (b"ab", 5000)]
+    assert [(record.data, record.time_ns) for record in whole(file).records] == [
+        (b"ab", 0),
+        (b"x", 5000),
+        (b"ab", 5000),
+    ]
 
 
 def test_later_sections_meet_their_interfaces_again(file: pathlib.Path) -> None:

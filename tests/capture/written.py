@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import hypothesis.strategies as st
 
 from analyzer.capture.files import open_capture
-from analyzer.capture.records import CaptureInfo, Source
 from tests.capture.reference import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from analyzer.capture.records import CaptureInfo, Source
 
 Packet = tuple[int, bytes]  #: time in ns, bytes
 
