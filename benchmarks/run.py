@@ -1,9 +1,9 @@
 """The benchmark: analyzer and its peers on the same captures in one run, as ratios of whole processes.
 
-``captures.py`` makes the captures first, where they are missing. Every figure is the median of several processes from start to end, in
-alternating order, with the captures in the page cache and our kernels compiled; peers that take over a minute run once.
-The goals are the project's own; they are reported and never asserted, for seconds depend on the machine and on who else
-uses it.
+``captures.py`` makes the captures first, where they are missing. Every figure is the median of several processes from
+start to end, in alternating order, with the captures in the page cache and our kernels compiled; peers that take over a
+minute run once. The goals are the project's own; they are reported and never asserted, for seconds depend on the
+machine and on who else uses it.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def make_captures(*, small: bool) -> None:
     if subprocess.run(
         [sys.executable, script, *(["--small"] if small else [])], stdout=sys.stderr, check=False
     ).returncode:
-        sys.exit("The benchmark has no captures to run on.")
+        sys.exit("Without whole captures there is nothing to measure on.")
 
 
 def parse() -> argparse.Namespace:
@@ -182,6 +182,8 @@ def main() -> None:
     folder = DATA / "small" if arguments.small else DATA
     make_captures(small=arguments.small)
     session = Session(folder)
+    if arguments.small:
+        session.note("On the small captures the start of the processes is most of what is measured: a try, no figures.")
     if arguments.reuse_peers:
         session.reuse(folder / "peers.json")
     peers = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import resource
 from typing import TYPE_CHECKING
 
 import tools
@@ -92,10 +93,11 @@ def _bytes(series: dict[Key, Series]) -> list[str]:
 def _conditions(series: dict[Key, Series], notes: list[str], date: str) -> str:
     here = machine()
     versions = ", ".join(f"{name} {version}" for name, version in tools.versions().items())
+    floor = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     where = f"{here['cores']} cores ({here['processor']}), {here['memory']}, Linux {here['kernel']}"
     lines = [
         f"Measured {date[:10]} on {where}, Python {here['python']}; {versions}.",
-        MANNER,
+        f"{MANNER} Peaks of up to {floor / 1000:.0f} MB are the benchmark's own, which a child inherits.",
         f"{COMMANDS} with {', '.join(tools.TSHARK_FIELDS)}.",
     ]
     once = sorted({tool for (tool, _), one in series.items() if tool in tools.PEERS and one.wall_s > 60})

@@ -1,8 +1,8 @@
 """Capture filters: tcpdump's language, compiled by libpcap, run over whole batches.
 
-libpcap is given what it would see with ``tcpdump -r``: a savefile of the interface's link type and byte order (its header
-only, in memory). So it takes and refuses the same filters, in the same words. What it compiles is a classic BPF program;
-the small machine below runs it, after libpcap's ``bpf_filter.c``: what reads beyond the packet refuses it.
+libpcap is given what it would see with ``tcpdump -r``: a savefile of the interface's link type and byte order (its
+header only, in memory). So it takes and refuses the same filters, in the same words. What it compiles is a classic BPF
+program; the small machine below runs it, after libpcap's ``bpf_filter.c``: what reads beyond the packet refuses it.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NETMASK_UNKNOWN = 0xFFFFFFFF
 _ERROR_BYTES = 256
 _SNAP_LENGTH = 262144
 _MEMORY = 16
-#: A packet that keeps a filter going in circles for longer is refused; each lap passes one IPv6 header of 8 bytes or more.
+#: A packet that keeps a filter going in circles for longer is refused; each lap passes an IPv6 header, so 8 bytes or more.
 _LAPS = 65536
 #: LINKTYPE_RAW is another number among libpcap's own.
 _DLT = {101: 12}
@@ -63,7 +63,7 @@ class _Program(ctypes.Structure):
 
 @functools.cache
 def _libraries() -> tuple[ctypes.CDLL, ctypes.CDLL]:
-    """libpcap and the C library."""
+    """The handles of libpcap and of the C library."""
     name = ctypes.util.find_library("pcap")
     try:
         pcap = ctypes.CDLL(name or "libpcap.so.1")
@@ -202,8 +202,8 @@ def run_filter(
         size = np.int64(captured[i])
         at = starts[interface[i]]
         memory[:] = 0
-        a = 0
-        x = 0
+        a = np.int64(0)
+        x = np.int64(0)
         verdict = 0
         laps = 0
         while True:

@@ -1,7 +1,7 @@
 """Decompressing streams: gzip and zstd, in pieces of bounded size.
 
-The compressed bytes go to the decompressor in pieces small enough that neither a bomb nor a corrupt place costs more than
-one piece: what lies before the damage is handed on to the last byte, and where the stream breaks off is known.
+The compressed bytes go to the decompressor in pieces small enough that neither a bomb nor a corrupt place costs more
+than one piece: what lies before the damage is handed on to the last byte, and where the stream breaks off is known.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class CompressedStream:
         """Compressed bytes taken."""
         return self._source.position()
 
-    def skip(self, count: int) -> int:
+    def skip(self, count: int) -> int:  # noqa: ARG002  # as every stream
         """Nothing can be passed over unread."""
         return 0
 
@@ -134,7 +134,7 @@ class GzipStream(CompressedStream):
         return output
 
     def _rescue(self, inflate: zlib._Decompress, piece: bytes, error: zlib.error) -> bytes:
-        """Give the piece again, byte by byte: zlib keeps what it had decompressed before the corrupt place to itself."""
+        """Give the piece again, byte by byte: of one with a corrupt place zlib does not hand out the sound part."""
         rescued = bytearray()
         try:
             for i in range(len(piece)):
@@ -164,7 +164,7 @@ class ZstdStream(CompressedStream):
         self._checksum = False
 
     def _decompress(self) -> bytes:
-        return self._block() if self._frame else self._header()
+        return self._block(self._frame) if self._frame else self._header()
 
     def _header(self) -> bytes:
         """Begin a frame, or pass over a skippable one."""
@@ -184,29 +184,28 @@ class ZstdStream(CompressedStream):
             return self._stop(_CUT)
         self._checksum = bool(descriptor & 4)
         self._frame = self._module.ZstdDecompressor().decompressobj()
-        return self._feed(length)
+        return self._feed(self._frame, length)
 
-    def _block(self) -> bytes:
+    def _block(self, frame: zstandard.ZstdDecompressionObj) -> bytes:
         if not self._need(3):
             return self._stop(_CUT)
         word = int.from_bytes(self._input[:3], "little")
         last, repeated, size = word & 1, word >> 1 & 3 == 1, word >> 3
         if not self._need(length := 3 + (1 if repeated else size)):
             return self._stop(_CUT)
-        output = self._feed(length)
+        output = self._feed(frame, length)
         if last and self._frame:
             if self._checksum:
                 if not self._need(4):
                     self._stop(_CUT)
                 else:
-                    output += self._feed(4)
+                    output += self._feed(frame, 4)
             self._frame = None
         return output
 
-    def _feed(self, length: int) -> bytes:
-        assert self._frame is not None
+    def _feed(self, frame: zstandard.ZstdDecompressionObj, length: int) -> bytes:
         try:
-            return self._frame.decompress(self._take(length))
+            return frame.decompress(self._take(length))
         except self._module.ZstdError as error:
             self._frame = None
             return self._stop(_CORRUPT, str(error).rpartition(": ")[2])

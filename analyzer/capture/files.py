@@ -25,25 +25,28 @@ Path = str | os.PathLike[str]
 #: A fair lower bound of a record's length in a file: with it, a hint is rather too large than too small.
 _RECORD_BYTES = 90
 
+_DEFAULTS = Settings()
 
-def open_capture(paths: Path | Sequence[Path], *, bpf: str | None = None, settings: Settings = Settings()) -> Source:
+
+def open_capture(paths: Path | Sequence[Path], *, bpf: str | None = None, settings: Settings = _DEFAULTS) -> Source:
     """Open one capture file, several, a folder of them, or a pipe.
 
     Parameters
     ----------
     paths
-        A file, a folder (all captures in it, told by their content, in order of name), ``-`` for standard input, or several
-        of these, which are read as one capture in time order. pcap and pcapng, plain or in gzip or zstd.
+        A file, a folder (all captures in it, told by their content, in order of name), ``-`` for standard input, or
+        several of these, which are read as one capture in time order. pcap and pcapng, plain or in gzip or zstd.
     bpf
-        A capture filter in tcpdump's language; records that it refuses are left out and counted in ``info.filtered_out``.
+        A capture filter in tcpdump's language; records that it refuses are left out, and counted in
+        ``info.filtered_out``.
     settings
         Limits and sizes.
 
     Raises
     ------
     CaptureError
-        There is nothing to read: missing, unreadable, empty, not a capture, a folder without captures. For a pipe it comes
-        with the first batch.
+        There is nothing to read: missing, unreadable, empty, not a capture, a folder without captures. For a pipe, and
+        where none of several files can be read, it comes with the first batch.
     FilterError
         libpcap does not compile the filter; raised with the first batch, when the link type is known.
     MissingDependency
@@ -52,14 +55,14 @@ def open_capture(paths: Path | Sequence[Path], *, bpf: str | None = None, settin
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not named:
         raise CaptureError("no capture named. Name a file, a folder, or - for a pipe.")
-    files = [file for path in named for file in _expand(os.fsdecode(path), settings)]
+    files = [file for path in named for file in _expand(os.fsdecode(path))]
     if files.count(STDIN) > 1:
         raise CaptureError("-: standard input can be read once only. Name it once.")
     source = FileSource(files[0], settings) if len(files) == 1 else MergedSource(files, settings)
     return FilteredSource(source, bpf) if bpf and bpf.strip() else source
 
 
-def _expand(path: str, settings: Settings) -> list[str]:
+def _expand(path: str) -> list[str]:
     """A folder's captures; a file is itself."""
     if path == STDIN or not os.path.isdir(path):
         return [path]

@@ -1,8 +1,8 @@
 """Sniffing an interface: scapy opens the socket and attaches the filter; from there on packets are bytes in a buffer.
 
 scapy's own reading dissects nothing here: it costs some 150 microseconds a packet. The socket is read with
-``recvmsg``, which also tells the packet's direction, the kernel's time stamp, its length on the wire and the VLAN tag that
-the kernel took out; the tag is put back as libpcap does.
+``recvmsg``, which also tells the packet's direction, the kernel's time stamp, its length on the wire and the VLAN tag
+that the kernel took out; the tag is put back as libpcap does.
 """
 
 from __future__ import annotations
@@ -210,13 +210,13 @@ class LiveSource:
         left = deadline - time.monotonic()
         if left <= 0:
             return False
-        ready, _, _ = select.select([self._socket, self._wake], [], [], left)
+        ready, _, _ = select.select([self._socket.fileno(), self._wake], [], [], left)
         return bool(ready) and not self._stopped
 
     def _receive(self, view: memoryview, columns: Columns, index: int) -> int:
-        """Take one packet into the view, leaving room for a tag before it; returns the bytes used, 0 for one not wanted.
+        """Take one packet into the view, leaving room for a tag before it.
 
-        ``columns.offset`` is counted from the view's begin.
+        Returns the bytes used, 0 for a packet that is not wanted. ``columns.offset`` is counted from the view's begin.
         """
         length, ancillary, _, sender = self._socket.recvmsg_into([view[_TAG:]], 128, socket.MSG_DONTWAIT)
         if self._loopback and sender[2] == _PACKET_OUTGOING:
@@ -288,9 +288,9 @@ def _those_here() -> str:
 
 
 def _open(interface: str, expression: str | None) -> Any:
-    """scapy's listening socket with the filter attached."""
+    """Return scapy's listening socket with the filter attached."""
     try:
-        import scapy.arch  # it chooses conf.L2listen
+        import scapy.arch  # noqa: F401  # it chooses conf.L2listen
         from scapy.config import conf
         from scapy.error import Scapy_Exception
     except ImportError as error:

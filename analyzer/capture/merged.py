@@ -5,8 +5,8 @@ the order inside each file is kept, also where its clock went back. That is the 
 seen so far in the file, which whole batches can be cut and sorted by; files that follow one another are handed through
 without copying.
 
-A file is opened when its first record's time has come, so that a thousand rotated files need neither a thousand open files
-nor a thousand buffers.
+A file is opened when its first record's time has come, so that a thousand rotated files need neither a thousand open
+files nor a thousand buffers.
 """
 
 from __future__ import annotations
@@ -47,14 +47,20 @@ class _Part:
         self.keys: npt.NDArray[np.int64] = np.zeros(0, np.int64)
         self.taken = 0  #: records handed on
 
+    @property
+    def file(self) -> OpenedFile:
+        """The opened file."""
+        if self.opened is None:
+            raise RuntimeError(f"{self.path} is not open")
+        return self.opened
+
     def read(self) -> bool:
         """Have pending records; False at the file's end."""
         if self.begin < self.end:
             return True
-        assert self.opened is not None
         latest = self.keys[-1] if len(self.keys) else None
-        self.begin, self.end = 0, self.opened.reader.read()
-        self.keys = np.maximum.accumulate(self.opened.reader.columns.time_ns[: self.end])
+        self.begin, self.end = 0, self.file.reader.read()
+        self.keys = np.maximum.accumulate(self.file.reader.columns.time_ns[: self.end])
         if latest is not None:
             np.maximum(self.keys, latest, out=self.keys)
         return self.end > 0
@@ -117,7 +123,7 @@ class MergedSource:
         self._active, self._waiting = [], []
 
     def _look(self) -> None:
-        """Take a first look at each file: is it one, and when does it begin?"""
+        """Take a first look at each file: whether it is a capture, and when it begins."""
         first_error: CaptureError | None = None
         for path in self._paths:
             part = _Part(len(self.info.files), path)
@@ -129,16 +135,15 @@ class MergedSource:
                 first_error = first_error or error
                 self.info.damage.append(Damage(path, 0, str(error).removeprefix(f"{path}: ")))
                 continue
-            assert part.opened is not None
             self.info.files.append(path)
-            self.info.formats.append(part.opened.format)
-            part.size = part.opened.size
-            self._countable &= not part.opened.compressed and part.size is not None
+            self.info.formats.append(part.file.format)
+            part.size = part.file.size
+            self._countable &= not part.file.compressed and part.size is not None
             self._total = None if self._total is None or part.size is None else self._total + part.size
             if part.read():
                 heapq.heappush(self._waiting, (int(part.keys[0]), part.rank, part))
                 if again:
-                    part.opened.close()
+                    part.file.close()
                     part.opened, part.begin, part.end, part.keys = None, 0, 0, part.keys[:0]
             else:
                 self._finish(part)
@@ -162,12 +167,11 @@ class MergedSource:
         part.opened = OpenedFile(part.path, self._table, room, settings.record_limit_bytes, buffer)
 
     def _finish(self, part: _Part) -> None:
-        assert part.opened is not None
-        if part.opened.reader.damage:
-            self.info.damage.append(Damage(part.path, *part.opened.reader.damage))
+        if part.file.reader.damage:
+            self.info.damage.append(Damage(part.path, *part.file.reader.damage))
         self._finished += part.size or 0
-        self._spare = part.opened.window.data
-        part.opened.close()
+        self._spare = part.file.window.data
+        part.file.close()
         part.opened = None
 
     def _advance(self) -> None:
@@ -210,15 +214,14 @@ class MergedSource:
 
     def _run(self, part: _Part, upto: int) -> Records:
         """A run of one file's pending records, in the file's own buffer."""
-        assert part.opened is not None
-        columns = part.opened.reader.columns
+        columns = part.file.reader.columns
         span = slice(part.begin, upto)
         count = upto - part.begin
         file_frame = np.arange(part.taken + 1, part.taken + 1 + count)
         part.begin = upto
         part.taken += count
         return Records(
-            part.opened.window.data,
+            part.file.window.data,
             columns.offset[span],
             columns.captured[span],
             columns.wire[span],

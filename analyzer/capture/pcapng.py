@@ -1,7 +1,7 @@
 """Reading pcapng files: sections in either byte order, interfaces with their own clocks, packet blocks.
 
-The format: draft-ietf-opsawg-pcapng. The walk over packet blocks is compiled; section and interface descriptions come back
-to Python; all other blocks are passed over whole, without being kept in memory.
+The format: draft-ietf-opsawg-pcapng. The walk over packet blocks is compiled; section and interface descriptions come
+back to Python; all other blocks are passed over whole, without being kept in memory.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class _Section:
 
 
 @kernel
-def walk_pcapng(
+def walk_pcapng(  # noqa: PLR0917  # a kernel takes its arrays one by one
     data: npt.NDArray[np.uint8],
     begin: int,
     end: int,

@@ -19,6 +19,7 @@ class Columns:
     """The arrays of one file's batch, reused; meanings as in ``Records``."""
 
     def __init__(self, room: int) -> None:
+        room = max(1, room)
         self.offset = np.zeros(room, np.int64)
         self.captured = np.zeros(room, np.int32)
         self.wire = np.zeros(room, np.int64)
@@ -29,8 +30,8 @@ class Columns:
 class Reader(abc.ABC):
     """One file's records.
 
-    ``read`` walks what the window holds and asks it for more only when not one whole record is left, so a pipe's packets
-    are handed on as they come.
+    ``read`` walks what the window holds and asks it for more only when not one whole record is left, so a pipe's
+    packets are handed on as they come.
     """
 
     format: str

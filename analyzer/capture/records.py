@@ -1,7 +1,7 @@
 """What every source of packets hands on: batches of raw records, and what is known of the capture.
 
-A source is a file, a pipe, several files merged, or a live socket. The stages behind it see no difference: each batch is
-a set of arrays over one reused buffer, valid until the next batch is asked for.
+A source is a file, a pipe, several files merged, or a live socket. The stages behind it see no difference: each batch
+is a set of arrays over one reused buffer, valid until the next batch is asked for.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """pcapng's clocks: ticks of any power of ten or of two, to nanoseconds, exactly.
 
-No float comes near a time. What lies beyond the years 1677 to 2262, which 64 bits of nanoseconds can say, is held at the
-end of that range; only hostile files do.
+No float comes near a time. What lies beyond the years 1677 to 2262, which 64 bits of nanoseconds can say, is held at
+the end of that range; only hostile files do.
 """
 
 from __future__ import annotations

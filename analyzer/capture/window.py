@@ -153,7 +153,8 @@ class Window:
         """Read on so that ``need`` unread bytes may fit; returns False at the stream's end.
 
         It waits for the first byte only: what a pipe has to give right now is handed on. The buffer grows only for a
-        record that is longer than it, and by doubling while the bytes really arrive, so that a lying length costs nothing.
+        record that is longer than it, and by doubling while the bytes really arrive, so that a lying length costs
+        nothing.
         """
         kept = self.end - self.begin
         if kept + 1 > len(self.data) or need > len(self.data):
@@ -175,7 +176,7 @@ class Window:
         return self.end > kept
 
     def skip(self, count: int) -> bool:
-        """Drop ``count`` unread bytes, read or not yet read, without keeping them; returns False if the stream ends first."""
+        """Pass over ``count`` bytes without keeping them; returns False if the stream ends before."""
         while True:
             taken = min(count, self.end - self.begin)
             self.begin += taken

@@ -69,7 +69,7 @@ def decode(records: Any, segments: Any, sacks: Any, skipped: Any) -> int:
         segment.time_ns = records.time_ns[i]
         segment.frame = records.frame[i]
         segment.file = records.file[i]
-        segment.row_in_file = records.file_frame[i]
+        segment.file_frame = records.file_frame[i]
         segment.interface = records.interface[i]
         filled += 1
     return filled

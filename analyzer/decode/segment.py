@@ -14,7 +14,7 @@ SEGMENT = np.dtype(
         ("src_lo", np.uint64),
         ("dst_hi", np.uint64),
         ("dst_lo", np.uint64),
-        ("row_in_file", np.int64),
+        ("file_frame", np.int64),
         ("seq", np.uint32),
         ("ack", np.uint32),
         ("tsval", np.uint32),
@@ -46,6 +46,21 @@ SEGMENT = np.dtype(
         ("quoted", np.uint8),  # 1: not a segment, but one that an ICMP error quotes
         ("icmp_type", np.uint8),
         ("icmp_code", np.uint8),
+        # what the replay found out
+        ("relative_seq", np.int64),
+        ("relative_ack", np.int64),
+        ("scaled_window", np.int64),
+        ("flow", np.int32),
+        ("stream", np.int32),
+        ("source", np.int32),  # numbers of the addresses
+        ("destination", np.int32),
+        ("from_client", np.uint8),
+        ("client_state", np.int8),
+        ("server_state", np.int8),
+        ("client_proven", np.uint8),
+        ("server_proven", np.uint8),
+        ("step", np.int8),
+        ("step_repeat", np.uint8),
     ],
     align=True,
 )

@@ -74,18 +74,9 @@ class Tracking:
         filled = decode(records, self._segments, self._sacks, self._skipped)
         self._make_room(filled, expected)
         table.find_pairs(self._segments, filled, self.table)
-        self.rows = replay(
-            self._segments,
-            self._sacks,
-            filled,
-            self.table,
-            self.connections,
-            self.log,
-            self.columns,
-            self.rows,
-            self.options,
-            self._timers,
-        )
+        batch, sacks = self._segments, self._sacks
+        replay(batch, sacks, filled, self.table, self.connections, self.log, self.options, self._timers)
+        self.rows = packets.write_rows(batch, filled, self.columns, self.rows)
         self.last_ns = max(self.last_ns, int(records.time_ns.max()))
 
     def _make_room(self, filled: int, expected: int | None) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.decode.segment import ACK, FIN, OPTION_ROW, OPTION_TIMESTAMPS, OPTION_WSCALE, RST, SYN
+from analyzer.decode.segment import ACK, FIN, OPTION_ROW, OPTION_WSCALE, RST, SYN
 from analyzer.flows.connection import KNOWN_ACK, KNOWN_BASE, KNOWN_SYN, KNOWN_SYN_ACK, MARK_MIDSTREAM, MARK_REFUSED
 from analyzer.flows.incarnation import client_side, end_of_source, find_incarnation, stream_of
 from analyzer.flows.sequence import before, relative
@@ -35,25 +35,18 @@ _AFTER_CLOSE, _ALIVE, _IN_TIME_WAIT = int(Detail.AFTER_CLOSE), int(Detail.EARLIE
 
 @kernel
 def replay(
-    segments: Any, sacks: Any, filled: int, table: Any, connections: Any, log: Any, columns: Any, row: int, options: Any, timers: Any
-) -> int:
+    segments: Any, sacks: Any, filled: int, table: Any, connections: Any, log: Any, options: Any, timers: Any
+) -> None:
     """Replay a batch.
 
     Parameters
     ----------
     segments : array of SEGMENT, sacks : uint32 array (n, 8), filled : int
-        The batch as ``decode`` and ``find_pairs`` left it.
-    table : FlowTable, connections : Connections, log : Log, columns : PacketColumns, options : OptionColumns
+        The batch as ``decode`` and ``find_pairs`` left it; takes what is found out of each segment.
+    table : FlowTable, connections : Connections, log : Log, options : OptionColumns
         What is kept and written; all have room for the batch.
-    row : int
-        The first free row of the columns.
     timers : Timers
         Durations in nanoseconds.
-
-    Returns
-    -------
-    int
-        The next free row.
     """
     for i in range(filled):
         segment = segments[i]
@@ -83,12 +76,13 @@ def replay(
         me.packets += 1
         if segment.options & OPTION_ROW:
             _write_options(segment, sacks[i], you, options)
-        _write_row(columns, row, segment, stream, number, from_server, seq, ack, window, step, repeated)
-        columns.source[row] = pair.a_address if segment.side == 0 else pair.b_address
-        columns.destination[row] = pair.b_address if segment.side == 0 else pair.a_address
-        _write_states(columns, row, number, pair, connections)
-        row += 1
-    return row
+        segment.relative_seq, segment.relative_ack, segment.scaled_window = seq, ack, window
+        segment.flow, segment.stream = number, stream
+        segment.source = pair.a_address if segment.side == 0 else pair.b_address
+        segment.destination = pair.b_address if segment.side == 0 else pair.a_address
+        segment.from_client = from_server == 0
+        segment.step, segment.step_repeat = step, repeated
+        _show_states(segment, number, me, you, pair, connections)
 
 
 @part
@@ -287,86 +281,32 @@ def _on_icmp(segment: Any, pair: Any, connections: Any, log: Any) -> None:
 
 
 @part
-def _write_row(
-    columns: Any, row: int, segment: Any, stream: int, number: int, from_server: int, seq: int, ack: int, window: int, step: int, repeated: bool
-) -> None:
-    """Write the packet's columns; the optional ones only where they differ from zero."""
-    columns.time_ns[row] = segment.time_ns
-    columns.frame[row] = segment.frame
-    columns.flow[row] = number
-    columns.sport[row] = segment.sport
-    columns.dport[row] = segment.dport
-    columns.flag_bits[row] = segment.flags
-    columns.seq[row] = seq
-    columns.raw_seq[row] = segment.seq
-    columns.raw_ack[row] = segment.ack
-    columns.length[row] = segment.length
-    columns.window[row] = window
-    columns.raw_window[row] = segment.window
-    columns.ip_id[row] = segment.ip_id
-    columns.ttl[row] = segment.ttl
-    columns.from_client[row] = from_server == 0
-    columns.step[row] = step
-    if stream != number:
-        columns.stream_ahead[row] = stream - number
-    if repeated:
-        columns.step_repeat[row] = True
-    if segment.flags & ACK:
-        columns.ack[row] = ack
-    else:
-        columns.ack[row] = 0
-        columns.no_ack[row] = True
-    if segment.options & OPTION_TIMESTAMPS:
-        columns.tsval[row] = segment.tsval
-        columns.tsecr[row] = segment.tsecr
-    else:
-        columns.tsval[row] = 0
-        columns.tsecr[row] = 0
-        columns.no_timestamps[row] = True
-    if segment.version == 6:
-        columns.no_ip_id[row] = True
-    if segment.outgoing >= 0:
-        columns.outgoing[row] = segment.outgoing + 1
-    if segment.vlan >= 0:
-        columns.vlan[row] = segment.vlan + 1
-    if segment.truncated:
-        columns.truncated[row] = True
-    if segment.interface != 0:
-        columns.interface[row] = segment.interface
-    if segment.ifindex >= 0:
-        columns.ifindex[row] = segment.ifindex + 1
-    if segment.file != 0:
-        columns.file[row] = segment.file
-    if segment.row_in_file != segment.frame:
-        columns.file_frame[row] = segment.row_in_file
+def _show_states(segment: Any, number: int, me: Any, you: Any, pair: Any, connections: Any) -> None:
+    """Take both ends' states after the segment.
 
-
-@part
-def _write_states(columns: Any, row: int, number: int, pair: Any, connections: Any) -> None:
-    """Write both ends' states. An end has one socket: where two connections overlap on a pair, the living one's state shows."""
+    An end has one socket: where two connections overlap on a pair, the state of the one that lives shows.
+    """
+    client, server = (me, you) if segment.from_client else (you, me)
+    segment.client_state, segment.client_proven = client.state, client.proven
+    segment.server_state, segment.server_proven = server.state, server.proven
     newest = pair.flow
     earlier = connections.flows[newest].earlier
+    if earlier < 0 or (number != newest and number != earlier):
+        return
+    same_side = connections.flows[newest].client_side == connections.flows[earlier].client_side
     for which in range(2):
-        end = connections.ends[2 * number + which]
-        state, proven = end.state, end.proven
-        if earlier >= 0 and (number == newest or number == earlier):
-            same_side = connections.flows[newest].client_side == connections.flows[earlier].client_side
-            in_newest = which if number == newest or same_side else 1 - which
-            in_earlier = which if number == earlier or same_side else 1 - which
-            new_end = connections.ends[2 * newest + in_newest]
-            old_end = connections.ends[2 * earlier + in_earlier]
-            started = new_end.state != UNKNOWN and new_end.state != LISTEN
-            alive = old_end.state != UNKNOWN and old_end.state != CLOSED
-            if started:
-                state, proven = new_end.state, new_end.proven
-            elif alive:
-                state, proven = old_end.state, old_end.proven
+        other = which if same_side else 1 - which
+        new_end = connections.ends[2 * newest + (which if number == newest else other)]
+        old_end = connections.ends[2 * earlier + (which if number == earlier else other)]
+        living = old_end
+        if new_end.state != UNKNOWN and new_end.state != LISTEN:
+            living = new_end
+        elif old_end.state == UNKNOWN or old_end.state == CLOSED:
+            continue
         if which == 0:
-            columns.client_state[row] = state
-            columns.client_proven[row] = proven != 0
+            segment.client_state, segment.client_proven = living.state, living.proven
         else:
-            columns.server_state[row] = state
-            columns.server_proven[row] = proven != 0
+            segment.server_state, segment.server_proven = living.state, living.proven
 
 
 @part

@@ -16,9 +16,8 @@ def captures() -> list[pathlib.Path]:
         pytest.skip(f"no conformance captures here: {FOLDER.parent.name}/{FOLDER.name} lies beside the project")
     found = []
     for folder in ("captures", "kernel"):
-        for path in sorted((FOLDER / folder).rglob("*")):
-            if path.is_file() and path.read_bytes()[:4].hex() in _MAGICS:
-                found.append(path)
+        files = sorted(path for path in (FOLDER / folder).rglob("*") if path.is_file())
+        found += [path for path in files if path.read_bytes()[:4].hex() in _MAGICS]
     assert found
     return found
 

@@ -1,6 +1,7 @@
 """The twin of the readers: pcap and pcapng in plain Python, one record after another, written to be read.
 
-It is the specification: what it delivers, and whether it says that a capture is damaged, the compiled readers must say too.
+It is the specification: what it delivers, and whether it says that a capture is damaged, the compiled readers must
+say too.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Read(NamedTuple):
     damaged: bool
 
 
-class NotACapture(Exception):
+class NotACaptureError(Exception):
     """There is no capture in these bytes at all."""
 
 
@@ -45,7 +46,7 @@ def read_pcap(content: bytes, limit: int = LIMIT) -> Read:
         if magic in MAGICS:
             break
     else:
-        raise NotACapture
+        raise NotACaptureError
     tick_ns, header = MAGICS[magic]
     link = struct.unpack(order + "I", content[20:24])[0] & 0xFFFF
     records = []
@@ -134,7 +135,7 @@ def read_pcapng(content: bytes, limit: int = LIMIT) -> Read:
     else:
         return Read(records, damaged=False)
     if not described and not records and at == 0:
-        raise NotACapture  # the first section itself cannot be read
+        raise NotACaptureError  # the first section itself cannot be read
     return Read(records, damaged=True)
 
 

@@ -153,7 +153,7 @@ def test_refused_in_libpcap_s_words(expression: str, words: str, tmp_path: pathl
 
 
 def test_without_libpcap(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ctypes.util.find_library", lambda name: "libpcap-that-is-not-there.so")
+    monkeypatch.setattr("ctypes.util.find_library", lambda _: "libpcap-that-is-not-there.so")
     bpf._libraries.cache_clear()
     with pytest.raises(MissingDependency, match="apt install libpcap"):
         bpf.compile_filter("tcp", 1)
@@ -280,10 +280,11 @@ def test_the_machine_is_libpcap_s(program: list[tuple[int, int, int, int]], pack
 
 
 def test_a_filter_that_runs_in_circles_ends() -> None:
-    assert not bpf.verify(np.array(forever := [(0x05, 0, 0, WORD), (0x06, 0, 0, 1)], np.int64))
+    program = np.array([(0x05, 0, 0, WORD), (0x06, 0, 0, 1)], np.int64)
+    assert bpf.verify(program) is None
     one = np.zeros(1, np.int64), np.zeros(1, np.int32), np.zeros(1, np.int64), np.zeros(1, np.int32)
     memory, kept = np.zeros(16, np.int64), np.zeros(1, np.int64)
-    program, data = np.array(forever, np.int64), np.zeros(1, np.uint8)
+    data = np.zeros(1, np.uint8)
     assert bpf.run_filter(program, np.zeros(1, np.int64), data, *one, memory, kept) == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import random
 import tracemalloc
@@ -64,7 +65,7 @@ def test_the_same_records_as_plain(file: pathlib.Path, form: str, content: bytes
     got = whole(file, settings=SMALL)
     assert got.records == reference.read(content).records
     assert got.info.damage == []
-    assert got.info.formats[0].endswith(f" in {form.split()[-1]}")
+    assert got.info.formats[0].endswith(f" in {form.rsplit(maxsplit=1)[-1]}")
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -128,10 +129,10 @@ def test_corrupt_streams_never_crash(file: pathlib.Path, form: str, place: int, 
     place = place % (len(packed) - 12) + 4
     packed[place : place + len(value)] = value
     file.write_bytes(packed)
-    try:
-        whole(file, settings=SMALL)
-    except CaptureError as error:
-        assert str(error).startswith(str(file))
+    with contextlib.suppress(CaptureError):
+        got = whole(file, settings=SMALL)
+        # What was decompressed before the corrupt place is right, unless the checksum is what tells of it.
+        assert got.info.damage or got.records == reference.read(content).records
 
 
 def test_garbage_behind_the_stream(file: pathlib.Path) -> None:

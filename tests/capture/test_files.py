@@ -116,7 +116,7 @@ def test_a_stand_in_for_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_standard_input_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", None)
-    with pytest.raises(CaptureError, match="tcpdump -i any -w - | analyzer read -"):
+    with pytest.raises(CaptureError, match=r"tcpdump -i any -w - \| analyzer read -"):
         whole("-")
     with pytest.raises(CaptureError, match="once"):
         open_capture(["-", "-"])

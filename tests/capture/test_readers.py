@@ -38,7 +38,7 @@ def agrees(file: pathlib.Path, content: bytes, chosen: Settings = NORMAL) -> ref
     file.write_bytes(content)
     try:
         expected = reference.read(content, chosen.record_limit_bytes)
-    except reference.NotACapture:
+    except reference.NotACaptureError:
         with pytest.raises(CaptureError, match="capture"):
             whole(file, settings=chosen)
         return None
@@ -87,8 +87,8 @@ def test_mutated_captures(
     file: pathlib.Path, content: bytes, changes: list[tuple[int, bytes]], chosen: Settings
 ) -> None:
     mutated = bytearray(content)
-    for at, value in changes:
-        at %= len(mutated)
+    for place, value in changes:
+        at = place % len(mutated)
         mutated[at : at + len(value)] = value
     agrees(file, bytes(mutated), chosen)
 
