@@ -274,8 +274,9 @@ def read(
         A capture filter in libpcap's language, applied to the file.
     port : int, optional
         Keep connections with this port at either end; numbers of frames and flows stay those of the whole capture.
-    copies : {"mark"}
-        What to do with a packet seen on several interfaces: it stays, and ``copy_of`` names its first sight.
+    copies : {"mark", "keep"}
+        What to do with a packet seen on several interfaces: "mark" says in ``copy_of`` which was its first sight. That
+        is not computed yet, so that both are the same so far.
     settings : Settings, optional
         Timers and limits.
     progress : callable, optional
@@ -303,7 +304,7 @@ def read(
     from analyzer.frames.build import analyse
 
     if copies not in ("mark", "keep"):
-        raise ValueError(f"copies={copies!r} is not known yet: 'mark'")
+        raise ValueError(f"copies={copies!r}: it is 'mark' or 'keep'")
     settings = settings or Settings()
     source = open_capture(paths, bpf=bpf, settings=settings)
     try:

@@ -66,7 +66,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         words, after = words[:cut], words[cut + 1 :]
     try:
         commands.main(args=words, prog_name="analyzer", standalone_mode=False, obj=after)
-        sys.stdout.flush()
     except Stop as stop:
         return stop.code
     except click.ClickException as error:
@@ -76,17 +75,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         return talk(error, 2)
     except AnalyzerError as error:
         return talk(error, 1)
-    except BrokenPipeError:
-        # who read our output has had enough; what is still buffered goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except (KeyboardInterrupt, click.Abort):
         return talk("interrupted", 130)
     except MemoryError:
         return talk("not enough memory for this capture: filter it (a BPF behind it), or cut it (editcap -c)", 1)
     except OSError as error:
         return talk(error, 1)
+    except Exception as error:  # a user has no use for a traceback; python -X dev -m analyzer shows it
+        if sys.flags.dev_mode:
+            raise
+        return talk(f"internal error: {type(error).__name__}: {error} ({_place(error)}): please report it", 1)
     return 0
+
+
+def _place(error: BaseException) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return "" if trace is None else f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
 
 
 # ------------------------------------------------------------------------------------------------ options in common
@@ -224,7 +230,21 @@ def _verdict(request: Request, analysis: Analysis) -> None:
 # ------------------------------------------------------------------------------------------------------ the commands
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class Commands(click.Group):
+    """A group for which a reader that has had enough (``| head``) is no error; click's own exits with 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what is still buffered for a reader that left goes nowhere."""
+        try:
+            done = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise Stop(0) from None
+        return done
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="analyzer")
 def commands() -> None:
     """Read packet captures; say in which TCP state both ends of every connection are, and how that is known.

@@ -66,4 +66,9 @@ def kernel(function: Function) -> Function:
 
 def part(function: Function) -> Function:
     """Compile a part of kernels: called from kernels only, compiled into them."""
+    return numba.njit(nogil=True, _nrt=False, forceinline=True)(function)  # type: ignore[no-any-return]
+
+
+def seldom(function: Function) -> Function:
+    """Compile a part that is called from many places and rarely: it stays a call, so that its callers stay small."""
     return numba.njit(nogil=True, _nrt=False)(function)  # type: ignore[no-any-return]

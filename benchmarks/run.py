@@ -123,14 +123,15 @@ class Session:
             sys.exit(f"{path} does not exist: run with --peers-only first.")
         earlier = json.loads(path.read_text())
         if earlier["machine"] != machine():
-            sys.exit(f"{path} was measured on another machine ({earlier['machine']}): run without --reuse-peers.")
+            self.note(f"{path.name} was measured on another machine ({earlier['machine']}): not used")
+            return
         for values in earlier["series"]:
             series = Series.from_json(values)
             if earlier["captures"][series.capture] != self.captures[series.capture]:
                 self.note(f"{series.tool} on {series.capture}: the capture has been made again since; not reused")
             elif series.tool in tools.PEERS:
                 series.earlier = series.earlier or earlier["date"]
-                self.series[series.tool, series.capture] = series
+                self.series.setdefault((series.tool, series.capture), series)
 
 
 def plan(goals: list[Goal], peers: list[str], runs: int, *, further: bool, ours: bool) -> dict[Key, int]:
@@ -195,6 +196,7 @@ def main() -> None:
     ours = not arguments.peers_only
     runs = arguments.runs or (3 if ours else 1)
     wanted = plan(goals, peers, runs, further=not arguments.only, ours=ours)
+    sources = tools.sources()
     try:
         session.warm(list(wanted))
         session.run(wanted)
@@ -202,7 +204,11 @@ def main() -> None:
         sys.exit(f"analyzer does not run: {error}")
     finally:
         if arguments.peers_only and session.series:
+            if (folder / "peers.json").exists():
+                session.reuse(folder / "peers.json")  # of those that were not asked for now
             session.save(folder / "peers.json")
+    if ours and tools.sources() != sources:
+        session.note("The sources of analyzer changed during the run: these are not the figures of one version.")
     session.check_rows()
     if arguments.json:
         session.save(arguments.json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import importlib.util
 import pathlib
@@ -53,6 +54,14 @@ def missing(peer: str) -> str:
         there = importlib.util.find_spec("nfstream") is not None
         return "" if there else "nfstream is not installed in this environment (pip install nfstream)"
     return "" if shutil.which(peer) else f"{peer} is not installed (apt install {peer})"
+
+
+def sources() -> str:
+    """Hash analyzer's sources: a change during a run compiles the kernels anew and spoils the figures."""
+    digest = hashlib.sha256()
+    for source in sorted((ROOT / "analyzer").rglob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
 
 
 def versions() -> dict[str, str]:

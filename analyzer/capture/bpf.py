@@ -26,11 +26,13 @@ if TYPE_CHECKING:
 
 Program = npt.NDArray[np.int64]  #: (instructions, 4): code, jt, jf, k
 
-_NETMASK_UNKNOWN = 0xFFFFFFFF
+#: The highest number of a machine word: all its 32 bits.
+_WORD = int(np.iinfo(np.uint32).max)
+_NETMASK_UNKNOWN = _WORD
 _ERROR_BYTES = 256
 _SNAP_LENGTH = 262144
 _MEMORY = 16
-#: A packet that keeps a filter going in circles for longer is refused; each lap passes an IPv6 header, so 8 bytes or more.
+#: A packet that keeps a filter going in circles for longer is refused; each lap passes 8 bytes or more.
 _LAPS = 65536
 #: LINKTYPE_RAW is another number among libpcap's own.
 _DLT = {101: 12}
@@ -176,7 +178,7 @@ def verify(program: Program) -> str | None:
 
 
 def _signed(k: int) -> int:
-    return k - (1 << 32) if k >> 31 else k
+    return k - _WORD - 1 if k >> 31 else k
 
 
 @kernel
@@ -195,15 +197,14 @@ def run_filter(
 
     The indices of the records that pass go to ``kept``; returns their number.
     """
-    word = 0xFFFFFFFF
     count = 0
     for i in range(len(offset)):
         packet = offset[i]
         size = np.int64(captured[i])
         at = starts[interface[i]]
         memory[:] = 0
-        a = np.int64(0)
-        x = np.int64(0)
+        a = 0
+        x = 0
         verdict = 0
         laps = 0
         while True:
@@ -216,7 +217,7 @@ def run_filter(
                     laps += 1
                     if laps > _LAPS:
                         break
-                    at += k - (1 << 32) if k >> 31 else k
+                    at += k - _WORD - 1 if k >> 31 else k
                     continue
                 other = x if code & _FROM_X else k
                 operation = code & 0xF0
@@ -231,7 +232,7 @@ def run_filter(
                 at += program[at - 1, 1] if true else program[at - 1, 2]
             elif kind == 0:
                 if code == _LD_LEN:
-                    a = wire[i] & word
+                    a = wire[i] & _WORD
                 elif code == _LD_IMM:
                     a = k
                 elif code == _LD_MEM:
@@ -247,21 +248,21 @@ def run_filter(
                     elif width == 2:
                         a = u16(data, begin, True)
                     else:
-                        a = np.int64(data[begin])
+                        a = np.int64(data[begin])  # type: ignore[assignment]
             elif kind == 1:
                 if code == _LDX_MSH:
                     if k >= size:
                         break
-                    x = (np.int64(data[packet + k]) & 15) << 2
+                    x = (np.int64(data[packet + k]) & 15) << 2  # type: ignore[assignment]
                 elif code == _LDX_IMM:
                     x = k
                 elif code == _LDX_MEM:
                     x = memory[k]
                 else:
-                    x = wire[i] & word
+                    x = wire[i] & _WORD
             elif kind == _ALU:
                 if code == _NEG:
-                    a = -a & word
+                    a = -a & _WORD
                     continue
                 other = x if code & _FROM_X else k
                 operation = code & 0xF0
@@ -288,7 +289,7 @@ def run_filter(
                     a = a // other
                 else:
                     a = a % other
-                a = a & word
+                a = a & _WORD
             elif kind == 6:
                 verdict = a if code == _RET_A else k
                 break

@@ -12,7 +12,6 @@ from analyzer.kernel import part
 
 _TENS = np.array([10**i for i in range(20)], np.uint64)
 _0, _9, _19, _32, _64 = np.uint64(0), np.uint64(9), np.uint64(19), np.uint64(32), np.uint64(64)
-_LOW = np.uint64(0xFFFFFFFF)
 _BILLION = np.uint64(1_000_000_000)
 #: 2**63 ns is 9,223,372,036.85 s: the last whole second is 9,223,372,035. The lowest integer itself is pandas' NaT.
 _MOST_WHOLE = 9_223_372_036
@@ -47,7 +46,8 @@ def ticks_to_ns(high: int, low: int, resolution: int, offset_s: int) -> int:
             rest_ns = rest * _BILLION >> power
         else:
             # rest * 10**9 does not fit: upper and lower half apart; rounding down twice is rounding down once.
-            product = (rest >> _32) * _BILLION + ((rest & _LOW) * _BILLION >> _32)
+            upper = rest >> _32
+            product = upper * _BILLION + ((rest - (upper << _32)) * _BILLION >> _32)
             if power - _32 < _64:
                 rest_ns = product >> power - _32
     elif power <= _19:

@@ -118,13 +118,17 @@ def new_connections(room: int = 1024) -> Connections:
     return Connections(np.zeros(room, FLOW), np.zeros(2 * room, END), np.zeros(2, np.int64))
 
 
-def with_room(connections: Connections, segments: int) -> Connections:
-    """Return the arrays, grown if so many more flows might not fit."""
-    needed = int(connections.counts[0]) + segments
+def with_room(connections: Connections, segments: int, ahead: float = 0.0) -> Connections:
+    """Return the arrays, grown if so many more flows might not fit.
+
+    ahead: how many times as many flows the whole capture may have as there are now, where that is known.
+    """
+    used = int(connections.counts[0])
+    needed = used + segments
     if needed <= len(connections.flows):
         return connections
-    room = max(needed, 2 * len(connections.flows))
+    room = max(needed, 2 * len(connections.flows), int(used * ahead))
     flows, ends = np.zeros(room, FLOW), np.zeros(2 * room, END)
-    flows[: len(connections.flows)] = connections.flows
-    ends[: len(connections.ends)] = connections.ends
+    flows[:used] = connections.flows[:used]
+    ends[: 2 * used] = connections.ends[: 2 * used]
     return connections._replace(flows=flows, ends=ends)

@@ -14,7 +14,7 @@ import numpy as np
 from analyzer.decode.segment import ACK, SYN
 from analyzer.flows.connection import KNOWN_BASE
 from analyzer.flows.sequence import before, distance
-from analyzer.kernel import part
+from analyzer.kernel import part, seldom
 
 ROLE_SYN, ROLE_SYN_ACK, ROLE_PORT, ROLE_FIRST_SEEN = 0, 1, 2, 3
 _EPHEMERAL = 32768  # the first of Linux's ephemeral ports
@@ -50,7 +50,7 @@ def end_of_source(segment: Any, flow: Any) -> int:
     return 0 if segment.side == flow.client_side else 1
 
 
-@part
+@seldom
 def _misfit(segment: Any, flow: int, connections: Any) -> int:
     """How far the segment's numbers lie from where this connection is; _FOREIGN if they cannot belong to it.
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analyzer.flows.key import hash_address, hash_key, random_hash_keys, source_first
-from analyzer.kernel import kernel, part
+from analyzer.kernel import kernel, part, seldom
 
 PAIR = np.dtype(
     [
@@ -79,19 +79,22 @@ def new_table(room: int = 1024) -> FlowTable:
     )
 
 
-def with_room(table: FlowTable, segments: int) -> FlowTable:
-    """Return the table, grown if so many more segments (each may bring two pairs and two addresses) might not fit."""
-    pairs, addresses = int(table.counts[0]) + 2 * segments, int(table.counts[1]) + 2 * segments
-    if pairs > len(table.pairs) or 2 * pairs > len(table.pair_slots):
-        size = _power_of_two(pairs)
+def with_room(table: FlowTable, segments: int, ahead: float = 0.0) -> FlowTable:
+    """Return the table, grown if so many more segments (each may bring two pairs and two addresses) might not fit.
+
+    ahead: how many times as many pairs and addresses the whole capture may have as there are now, where that is known.
+    """
+    pairs, addresses = int(table.counts[0]), int(table.counts[1])
+    if pairs + 2 * segments > min(len(table.pairs), len(table.pair_slots) // 2):
+        size = _power_of_two(max(pairs + 2 * segments, int(pairs * ahead)))
         slots = np.zeros(2 * size, SLOT)
-        rehash(table.pairs["hash"][: table.counts[0]].copy(), slots)
-        table = table._replace(pairs=_grown(table.pairs, size), pair_slots=slots)
-    if addresses > len(table.addresses) or 2 * addresses > len(table.address_slots):
-        size = _power_of_two(addresses)
+        rehash(table.pairs["hash"][:pairs].copy(), slots)
+        table = table._replace(pairs=_grown(table.pairs, pairs, size), pair_slots=slots)
+    if addresses + 2 * segments > min(len(table.addresses), len(table.address_slots) // 2):
+        size = _power_of_two(max(addresses + 2 * segments, int(addresses * ahead)))
         slots = np.zeros(2 * size, SLOT)
-        rehash(table.addresses["hash"][: table.counts[1]].copy(), slots)
-        table = table._replace(addresses=_grown(table.addresses, size), address_slots=slots)
+        rehash(table.addresses["hash"][:addresses].copy(), slots)
+        table = table._replace(addresses=_grown(table.addresses, addresses, size), address_slots=slots)
     return table
 
 
@@ -99,9 +102,9 @@ def _power_of_two(least: int) -> int:
     return 1 << max(least - 1, 1).bit_length()
 
 
-def _grown(array: npt.NDArray[np.void], size: int) -> npt.NDArray[np.void]:
+def _grown(array: npt.NDArray[np.void], used: int, size: int) -> npt.NDArray[np.void]:
     bigger = np.zeros(size, array.dtype)  # zeroed lazily by the system: pages that are not used cost nothing
-    bigger[: len(array)] = array
+    bigger[:used] = array[:used]
     return bigger
 
 
@@ -197,7 +200,7 @@ def _find_pair(segment: Any, first: bool, vlan_key: int, table: Any) -> int:
     return number
 
 
-@part
+@seldom
 def _address(hi: Any, lo: Any, version: int, table: Any) -> int:
     value = hash_address(table.keys, hi, lo, version)
     slots, addresses = table.address_slots, table.addresses

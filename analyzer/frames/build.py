@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import dataclasses
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analyzer.capture.records import CaptureInfo, Records, Source
-from analyzer.decode.records import decode
-from analyzer.decode.segment import SEGMENT, SKIPPED_WORDS, Skipped
+from analyzer.decode.batch import SegmentBatch
+from analyzer.decode.segment import SKIPPED_WORDS, Skipped
 from analyzer.flows import connection, table
 from analyzer.settings import Settings
 from analyzer.tracker import log as logs
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Progress = Callable[[float | None, int], None]
 
 _FIRST_ROOM = 1 << 16
-_SLACK = 1.02  # over an estimate of the records to come
+_SLACK = 1.1  # over an estimate of what is to come
 
 
 @dataclasses.dataclass(slots=True)
@@ -52,8 +52,7 @@ class Tracking:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self._timers = timers(self.settings)
-        self._segments = np.zeros(0, SEGMENT)
-        self._sacks = np.zeros((0, 8), np.uint32)
+        self._batch = SegmentBatch()
         self._skipped = np.zeros(len(Skipped), np.int64)
         self.table = table.new_table()
         self.connections = connection.new_connections()
@@ -63,32 +62,45 @@ class Tracking:
         self.rows = 0
         self.last_ns = 0
 
-    def feed(self, records: Records, expected: int | None = None) -> None:
-        """Take in a batch. expected: about how many records the capture has in all, where that is known."""
-        count = len(records.offset)
-        if count == 0:
-            return
-        if count > len(self._segments):
-            self._segments = np.zeros(count, SEGMENT)
-            self._sacks = np.zeros((count, 8), np.uint32)
-        filled = decode(records, self._segments, self._sacks, self._skipped)
-        self._make_room(filled, expected)
-        table.find_pairs(self._segments, filled, self.table)
-        batch, sacks = self._segments, self._sacks
-        replay(batch, sacks, filled, self.table, self.connections, self.log, self.options, self._timers)
-        self.rows = packets.write_rows(batch, filled, self.columns, self.rows)
-        self.last_ns = max(self.last_ns, int(records.time_ns.max()))
+    def feed(self, records: Records) -> None:
+        """Take in a batch of records."""
+        self._batch.decode(records)
+        self.take(self._batch)
 
-    def _make_room(self, filled: int, expected: int | None) -> None:
-        self.table = table.with_room(self.table, filled)
-        self.connections = connection.with_room(self.connections, filled)
-        self.log = logs.with_room(self.log, filled)
-        self.options = packets.options_with_room(self.options, filled)
-        needed = self.rows + filled
-        room = len(self.columns.time_ns)
-        if needed > room:
-            estimate = int((expected or 0) * _SLACK)
-            self.columns = packets.grown(self.columns, self.rows, max(needed, _FIRST_ROOM, 3 * room // 2, estimate))
+    def take(self, batch: SegmentBatch, expected: int | None = None) -> None:
+        """Take in a decoded batch. expected: about how many records the capture has in all, where that is known."""
+        if batch.records == 0:
+            return
+        self._skipped += batch.skipped
+        self._make_room(batch, expected)
+        table.find_pairs(batch.segments, batch.filled, self.table)
+        replay(
+            batch.segments,
+            batch.sacks,
+            batch.filled,
+            self.table,
+            self.connections,
+            self.log,
+            self.options,
+            self._timers,
+        )
+        self.rows = packets.write_rows(batch.segments, batch.filled, self.columns, self.rows)
+        self.last_ns = max(self.last_ns, batch.last_ns)
+
+    def _make_room(self, batch: SegmentBatch, expected: int | None) -> None:
+        """Grow what the batch might not fit into; where the end is in sight, once for all that is to come.
+
+        Room that stays unused costs nothing: its pages are never touched. Copying what has grown would.
+        """
+        more = batch.filled
+        ahead = _SLACK * (expected or 0) / self.rows if self.rows else 0.0
+        self.table = table.with_room(self.table, more, ahead)
+        self.connections = connection.with_room(self.connections, more, ahead)
+        self.log = logs.with_room(self.log, more, ahead)
+        self.options = packets.options_with_room(self.options, more, ahead)
+        if self.rows + more > len(self.columns.time_ns):
+            room = max(self.rows + more, _FIRST_ROOM, 3 * self.rows // 2, int(_SLACK * (expected or 0)))
+            self.columns = packets.grown(self.columns, self.rows, room)
 
     @property
     def skipped(self) -> dict[str, int]:
@@ -146,19 +158,26 @@ def analyse(source: Source, settings: Settings | None = None, progress: Progress
     CaptureError, FilterError
         As the source's batches do.
     """
-    # pandas takes half a second to import; the kernels run without the interpreter lock meanwhile.
-    importing = threading.Thread(target=__import__, args=("analyzer.frames.columns",), daemon=True)
     tracking = Tracking(settings)
-    started = False
-    for records in source.batches():
-        tracking.feed(records, source.size_hint)
-        if not started and len(records.offset) >= tracking.settings.batch_records:
-            started = True
-            importing.start()
-        if progress is not None:
-            progress(source.progress, source.info.records)
-    if started:
-        importing.join()
+    batches = source.batches()
+
+    def next_batch(batch: SegmentBatch) -> SegmentBatch | None:
+        records = next(batches, None)
+        if records is None:
+            return None
+        batch.decode(records)
+        return batch
+
+    # The next batch is read and decoded while this one is replayed: the kernels need no interpreter lock.
+    now, then = SegmentBatch(), SegmentBatch()
+    with concurrent.futures.ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next_batch, then)
+        while (batch := coming.result()) is not None:
+            now, then = batch, now
+            coming = reader.submit(next_batch, then)
+            tracking.take(now, source.size_hint)
+            if progress is not None:
+                progress(source.progress, source.info.records)
     tracking.conclude()
     return _frames(tracking, source.info)
 

@@ -30,7 +30,7 @@ def packets(columns: PacketColumns, rows: int, names: pd.CategoricalDtype, info:
     outgoing, vlan = c.optional(columns.outgoing, rows), c.optional(columns.vlan, rows)
     absent = c.constant(True, rows, bool)
     categories = len(names.categories)
-    frame_numbers = columns.frame[:rows]
+    index = _index(c.optional(columns.frame_ahead, rows))
     data: dict[str, Any] = {
         "time": c.times(columns.time_ns[:rows]),
         "flow": flow,
@@ -76,15 +76,17 @@ def packets(columns: PacketColumns, rows: int, names: pd.CategoricalDtype, info:
     if len(info.files) > 1:
         own = c.optional(columns.file_frame, rows)
         data["file"] = c.words(c.narrow(columns.file[:rows], len(info.files)), tuple(info.files))
-        data["file_frame"] = np.where(own == 0, frame_numbers, own)
-    return c.frame(data, _index(frame_numbers))
+        data["file_frame"] = np.where(own == 0, index.to_numpy(), own)
+    return c.frame(data, index)
 
 
-def _index(frames: Any) -> pd.Index:
+def _index(ahead: Any) -> pd.Index:
     """The frame numbers; a range, which takes no memory, where every record is a segment."""
-    if len(frames) and frames[-1] - frames[0] == len(frames) - 1:
-        return pd.RangeIndex(int(frames[0]), int(frames[-1]) + 1, name="frame")
-    return pd.Index(frames, name="frame", copy=False)
+    rows = len(ahead)
+    if not rows or ahead[0] == ahead[-1]:  # they never go back
+        first = int(ahead[0]) + 1 if rows else 1
+        return pd.RangeIndex(first, first + rows, name="frame")
+    return pd.Index(ahead + np.arange(1, rows + 1), name="frame", copy=False)
 
 
 def _flags(bits: Any) -> pd.Categorical:

@@ -120,7 +120,7 @@ MERGED: tuple[Column, ...] = (
 """What `packets` has besides, at its end, when several files were read as one."""
 
 OPTIONS = Schema(
-    "One row per segment that carries MSS, window scale, SACK permitted, SACK blocks, fast open or MPTCP",
+    "One row per segment that carries options other than timestamps",
     _FRAME,
     (
         Column("mss", "UInt16", "octets", "maximum segment size", "RFC 9293 3.7.1"),
@@ -129,6 +129,9 @@ OPTIONS = Schema(
         Column("sack", NUMBERS, "octets", "blocks as left, right, left, right; relative; NA without", "RFC 2018 3"),
         Column("fast_open", "bool", "", "the option is there, with or without a cookie", "RFC 7413 4.1.1"),
         Column("mptcp", "bool", "", "the option is there", "RFC 8684 3"),
+        Column("md5", "bool", "", "the option is there", "RFC 2385 3"),
+        Column("ao", "bool", "", "the option is there", "RFC 5925 2.2"),
+        Column("user_timeout", "UInt32", "s", "as sent; NA without", "RFC 5482 3"),
     ),
 )
 

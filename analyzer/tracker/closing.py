@@ -18,7 +18,7 @@ from analyzer.flows.connection import (
     MARK_RESET_EARLY,
     MARK_SIMULTANEOUS_CLOSE,
 )
-from analyzer.kernel import part
+from analyzer.kernel import part, seldom
 from analyzer.tracker.anomalies import Detail, Kind
 from analyzer.tracker.log import note
 from analyzer.tracker.machine import ASSUMED, NO_ROW, PROVEN, is_assumed, move, prove, refute
@@ -87,7 +87,7 @@ def on_acknowledgement(
     return step, repeated
 
 
-@part
+@seldom
 def on_fin(segment: Any, flow: Any, number: int, me: Any, you: Any, seq: int, ack: int, log: Any) -> tuple[int, bool]:
     """The FIN that a segment of me carries."""
     time_ns, frame = segment.time_ns, segment.frame
@@ -121,7 +121,7 @@ def on_fin(segment: Any, flow: Any, number: int, me: Any, you: Any, seq: int, ac
     return _CLOSE_3, False
 
 
-@part
+@seldom
 def _repeated_fin(segment: Any, flow: Any, number: int, me: Any, you: Any, log: Any) -> None:
     """A FIN that comes again has not been acknowledged, as far as its sender knows."""
     frame = segment.frame
@@ -148,7 +148,7 @@ def take_fin(segment: Any, number: int, me: Any, you: Any, log: Any) -> None:
         you.fin_row = row
 
 
-@part
+@seldom
 def on_reset(
     segment: Any, flow: Any, number: int, me: Any, you: Any, seq: int, ack: int, log: Any
 ) -> tuple[int, bool]:

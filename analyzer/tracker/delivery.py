@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from analyzer.kernel import part
+from analyzer.kernel import part, seldom
 from analyzer.tracker.anomalies import Detail, Kind
 from analyzer.tracker.log import note
 
@@ -53,7 +53,7 @@ def on_text(segment: Any, flow: Any, number: int, me: Any, you: Any, seq: int, s
     close_hole(me)
 
 
-@part
+@seldom
 def _sent_before(segment: Any, flow: Any, number: int, me: Any, you: Any, seq: int, end: int, log: Any) -> None:
     """Payload below the highest number sent: again, or late."""
     fresh = max(end - me.next, 0)  # repacketised: a tail of it is new

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.kernel import part
+from analyzer.kernel import part, seldom
 
 TRANSITION = np.dtype(
     [
@@ -56,23 +56,27 @@ def new_log() -> Log:
     return Log(np.empty(1024, TRANSITION), np.empty(1024, ANOMALY), np.zeros(2, np.int64))
 
 
-def with_room(log: Log, segments: int) -> Log:
-    """Return the log, grown if what so many more segments may write might not fit."""
+def with_room(log: Log, segments: int, ahead: float = 0.0) -> Log:
+    """Return the log, grown if what so many more segments may write might not fit.
+
+    ahead: how many times as many rows the whole capture may have as there are now, where that is known.
+    """
+    transitions, anomalies = (int(count) for count in log.counts)
     return log._replace(
-        transitions=_with_room(log.transitions, int(log.counts[0]), segments * TRANSITIONS_PER_SEGMENT),
-        anomalies=_with_room(log.anomalies, int(log.counts[1]), segments * ANOMALIES_PER_SEGMENT),
+        transitions=_with_room(log.transitions, transitions, segments * TRANSITIONS_PER_SEGMENT, ahead),
+        anomalies=_with_room(log.anomalies, anomalies, segments * ANOMALIES_PER_SEGMENT, ahead),
     )
 
 
-def _with_room(rows: npt.NDArray[np.void], used: int, more: int) -> npt.NDArray[np.void]:
+def _with_room(rows: npt.NDArray[np.void], used: int, more: int, ahead: float) -> npt.NDArray[np.void]:
     if used + more <= len(rows):
         return rows
-    bigger = np.empty(max(used + more, 2 * len(rows)), rows.dtype)  # pages that are never written cost nothing
+    bigger = np.empty(max(used + more, 2 * len(rows), int(used * ahead) + more), rows.dtype)
     bigger[:used] = rows[:used]
     return bigger
 
 
-@part
+@seldom
 def note(kind: int, detail: int, endpoint: int, related: int, segment: Any, flow: int, log: Any) -> None:
     """Write an anomaly of this segment."""
     at = log.counts[1]

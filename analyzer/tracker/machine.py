@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.kernel import part
+from analyzer.kernel import part, seldom
 from analyzer.tracker.marks import Evidence
 from analyzer.tracker.states import LISTEN, NEXT_STATE, STAY, UNKNOWN
 
@@ -19,7 +19,7 @@ NO_ROW = -1
 _PATH_STEPS = 16
 
 
-@part
+@seldom
 def move(end: Any, event: int, evidence: int, time_ns: int, frame: int, flow: int, log: Any) -> int:
     """Let an event happen to an end; returns the row written, or NO_ROW if the table says that the end stays."""
     new = NEXT_STATE[end.state, event]
@@ -68,7 +68,7 @@ def is_assumed(row: int, log: Any) -> bool:
     return row != NO_ROW and log.transitions[row].evidence == ASSUMED
 
 
-@part
+@seldom
 def prove(end: Any, row: int, frame: int, log: Any) -> None:
     """Mark an assumed move as proven by a segment that the end itself sent."""
     if is_assumed(row, log):
@@ -78,7 +78,7 @@ def prove(end: Any, row: int, frame: int, log: Any) -> None:
             end.proven = 1
 
 
-@part
+@seldom
 def refute(end: Any, row: int, frame: int, log: Any) -> bool:
     """Take an assumed move back, and with it what was built on it; the end is again in the state before.
 
@@ -108,7 +108,7 @@ def refute(end: Any, row: int, frame: int, log: Any) -> bool:
     return True
 
 
-@part
+@seldom
 def _strike(end: Any, candidate: int, first: int, frame: int, log: Any) -> None:
     if candidate >= first and log.transitions[candidate].evidence != REFUTED:
         log.transitions[candidate].evidence = REFUTED

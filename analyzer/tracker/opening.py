@@ -16,7 +16,7 @@ from analyzer.flows.connection import (
     KNOWN_SYN_ACK,
     MARK_SIMULTANEOUS_OPEN,
 )
-from analyzer.kernel import part
+from analyzer.kernel import part, seldom
 from analyzer.tracker.anomalies import Detail, Kind
 from analyzer.tracker.log import note
 from analyzer.tracker.machine import ASSUMED, NO_ROW, PROVEN, is_assumed, move, prove, refute
@@ -42,7 +42,7 @@ _ACK_IGNORED = int(Kind.HANDSHAKE_ACK_IGNORED)
 _NO_DETAIL = int(Detail.NONE)
 
 
-@part
+@seldom
 def on_syn(segment: Any, flow: Any, number: int, me: Any, you: Any, log: Any) -> tuple[int, bool]:
     """SYN without ACK."""
     time_ns, frame = segment.time_ns, segment.frame
@@ -79,7 +79,7 @@ def on_syn(segment: Any, flow: Any, number: int, me: Any, you: Any, log: Any) ->
     return step, repeated
 
 
-@part
+@seldom
 def on_syn_ack(segment: Any, flow: Any, number: int, me: Any, you: Any, ack: int, log: Any) -> tuple[int, bool]:
     """SYN and ACK."""
     time_ns, frame = segment.time_ns, segment.frame

@@ -20,7 +20,6 @@ class PacketColumns(NamedTuple):
     """One array a column, row i the i-th segment."""
 
     time_ns: npt.NDArray[np.int64]
-    frame: npt.NDArray[np.int64]
     flow: npt.NDArray[np.int32]
     source: npt.NDArray[np.int32]  #: number of the address
     destination: npt.NDArray[np.int32]
@@ -45,6 +44,7 @@ class PacketColumns(NamedTuple):
     server_proven: npt.NDArray[np.bool_]
     step: npt.NDArray[np.int8]  #: marks.Step, -1 none
     # optional: zero is the usual value
+    frame_ahead: npt.NDArray[np.int64]  #: frame less row less 1: records that are no segments
     stream_ahead: npt.NDArray[np.int32]  #: stream less flow
     step_repeat: npt.NDArray[np.bool_]
     no_ack: npt.NDArray[np.bool_]
@@ -60,7 +60,7 @@ class PacketColumns(NamedTuple):
 
 
 _DTYPES: dict[str, type[np.generic]] = {
-    "time_ns": np.int64, "frame": np.int64, "flow": np.int32, "source": np.int32, "destination": np.int32,
+    "time_ns": np.int64, "flow": np.int32, "source": np.int32, "destination": np.int32,
     "sport": np.uint16, "dport": np.uint16, "flag_bits": np.uint16, "seq": np.int64, "ack": np.int64,
     "raw_seq": np.uint32, "raw_ack": np.uint32, "length": np.int32, "window": np.int64, "raw_window": np.uint16,
     "ip_id": np.uint16, "ttl": np.uint8, "tsval": np.uint32, "tsecr": np.uint32, "from_client": np.bool_,
@@ -69,7 +69,7 @@ _DTYPES: dict[str, type[np.generic]] = {
 }  # fmt: skip
 
 _OPTIONAL: dict[str, type[np.generic]] = {
-    "stream_ahead": np.int32, "step_repeat": np.bool_, "no_ack": np.bool_, "no_timestamps": np.bool_,
+    "frame_ahead": np.int64, "stream_ahead": np.int32, "step_repeat": np.bool_, "no_ack": np.bool_, "no_timestamps": np.bool_,
     "no_ip_id": np.bool_, "outgoing": np.int8, "vlan": np.int16, "truncated": np.bool_, "interface": np.int32,
     "ifindex": np.int32, "file": np.int32, "file_frame": np.uint32,
 }  # fmt: skip
@@ -103,7 +103,6 @@ def write_rows(segments: Any, filled: int, columns: Any, row: int) -> int:
         if segment.quoted:
             continue
         columns.time_ns[row] = segment.time_ns
-        columns.frame[row] = segment.frame
         columns.flow[row] = segment.flow
         columns.source[row] = segment.source
         columns.destination[row] = segment.destination
@@ -132,6 +131,8 @@ def write_rows(segments: Any, filled: int, columns: Any, row: int) -> int:
             columns.tsval[row] = 0
             columns.tsecr[row] = 0
             columns.no_timestamps[row] = True
+        if segment.frame != row + 1:
+            columns.frame_ahead[row] = segment.frame - row - 1
         if segment.stream != segment.flow:
             columns.stream_ahead[row] = segment.stream - segment.flow
         if segment.step_repeat:
@@ -186,14 +187,14 @@ def new_options() -> OptionColumns:
     )
 
 
-def options_with_room(options: OptionColumns, segments: int) -> OptionColumns:
-    """Return the option columns, grown if so many more segments might not fit."""
-    rows, edges = int(options.counts[0]), int(options.counts[1])
-    needed = {name: (rows, rows + segments) for name in _OPTION_DTYPES} | {"sack": (edges, edges + _EDGES * segments)}
+def options_with_room(options: OptionColumns, segments: int, ahead: float = 0.0) -> OptionColumns:
+    """Return the option columns, grown if so many more segments might not fit; ahead as for the other arrays."""
+    rows, edges = (int(count) for count in options.counts)
     replaced = {}
-    for name, (used, room) in needed.items():
+    for name in _OPTION_DTYPES:
+        used, more = (edges, _EDGES * segments) if name == "sack" else (rows, segments)
         old = getattr(options, name)
-        if room > len(old):
-            replaced[name] = np.empty(max(room, 2 * len(old)), old.dtype)
+        if used + more > len(old):
+            replaced[name] = np.empty(max(used + more, 2 * len(old), int(used * ahead) + more), old.dtype)
             replaced[name][:used] = old[:used]
     return options._replace(**replaced)

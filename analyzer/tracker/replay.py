@@ -15,7 +15,7 @@ from analyzer.decode.segment import ACK, FIN, OPTION_ROW, OPTION_WSCALE, RST, SY
 from analyzer.flows.connection import KNOWN_ACK, KNOWN_BASE, KNOWN_SYN, KNOWN_SYN_ACK, MARK_MIDSTREAM, MARK_REFUSED
 from analyzer.flows.incarnation import client_side, end_of_source, find_incarnation, stream_of
 from analyzer.flows.sequence import before, relative
-from analyzer.kernel import kernel, part
+from analyzer.kernel import kernel, part, seldom
 from analyzer.tracker.anomalies import Detail, Kind
 from analyzer.tracker.closing import on_acknowledgement, on_fin, on_reset, take_fin
 from analyzer.tracker.delivery import is_acceptable_ack, on_ack, on_text, on_window
@@ -85,7 +85,7 @@ def replay(
         _show_states(segment, number, me, you, pair, connections)
 
 
-@part
+@seldom
 def _new_flow(segment: Any, pair: Any, stream: int, connections: Any, log: Any) -> int:
     """Open the next flow of the pair."""
     number = connections.counts[0]
@@ -136,7 +136,7 @@ def _reuse(segment: Any, number: int, earlier: int, connections: Any, log: Any) 
         sender.ended_row = ended
 
 
-@part
+@seldom
 def _between_incarnations(segment: Any, number: int, pair: Any, connections: Any, log: Any) -> None:
     """Two connections follow one another on the pair: what this segment of one says of the other."""
     newest = pair.flow
@@ -261,7 +261,7 @@ def _completeness(segment: Any, flow: Any) -> None:
         flow.first_bits = bits  # Wireshark counts it when it reads the packet a second time, and shows it later still
 
 
-@part
+@seldom
 def _on_icmp(segment: Any, pair: Any, connections: Any, log: Any) -> None:
     """An ICMP error that quotes a segment: the end that sent the quoted one is told that it did not arrive."""
     number = pair.flow
@@ -309,7 +309,7 @@ def _show_states(segment: Any, number: int, me: Any, you: Any, pair: Any, connec
             segment.server_state, segment.server_proven = living.state, living.proven
 
 
-@part
+@seldom
 def _write_options(segment: Any, sack: Any, you: Any, options: Any) -> None:
     """Write a row of the options; SACK edges are relative to the ISN of the end whose text they name."""
     at, edge = options.counts[0], options.counts[1]

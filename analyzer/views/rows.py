@@ -78,38 +78,38 @@ def write(frame_name: str, frame: pd.DataFrame, form: str, out: IO[bytes]) -> No
 
 
 def _text(part: pd.DataFrame, form: str, first: bool) -> str:
-    for name in part.columns:
-        if str(part[name].dtype).startswith("list<"):
-            part = part.assign(**{str(name): part[name].astype(object)})
+    times = {str(name): _iso(part[name]) for name in part.columns if part[name].dtype.kind == "M"}
+    lists = {str(name): part[name].astype(object) for name in part.columns if str(part[name].dtype).startswith("list<")}
+    part = part.assign(**times, **lists)
     if form == "csv":
-        return _csv(part, first)
-    lines = str(part.to_json(orient="records", lines=True, date_format="iso", date_unit="ns", double_precision=15))
-    if form == "ndjson" or not lines.strip():
-        return lines if form == "ndjson" else ""
-    rows = lines.rstrip("\n").replace("\n", ",\n")
-    return ("\n" if first else ",\n") + rows
-
-
-def _csv(part: pd.DataFrame, first: bool) -> str:
-    times = {name: _iso(part[name]) for name in part.columns if part[name].dtype.kind == "M"}
-    return str(part.assign(**times).to_csv(index=False, header=first))
+        return str(part.to_csv(index=False, header=first))
+    lines = str(part.to_json(orient="records", lines=True, double_precision=15)) if len(part) else ""
+    if form == "ndjson" or not lines:
+        return lines
+    return ("\n" if first else ",\n") + lines.rstrip("\n").replace("\n", ",\n")
 
 
 def _iso(times: Any) -> Any:
-    """ISO 8601 with nanoseconds; pandas' strftime has microseconds only."""
+    """ISO 8601 with nanoseconds; pandas' own writers stop at microseconds."""
     import numpy as np
 
     text = np.datetime_as_string(times.dt.tz_localize(None).to_numpy("datetime64[ns]"), unit="ns")
-    filled = np.where(text == "NaT", "", np.char.add(text, "Z"))
-    return filled.astype(object)
+    return np.where(text == "NaT", None, np.char.add(text, "Z").astype(object))
 
 
 def _parquet(frame: pd.DataFrame, out: IO[bytes]) -> None:
+    import json
+
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    index = None if frame.index.name else False
-    pq.write_table(pa.Table.from_pandas(frame, preserve_index=index), out, compression="zstd")
+    table = pa.Table.from_pandas(frame, preserve_index=None if frame.index.name else False)
+    described = json.loads(table.schema.metadata[b"pandas"])
+    for column in described["columns"]:
+        if str(column["numpy_type"]).startswith("list<"):
+            column["numpy_type"] = "object"  # pandas writes its name of nested types, and cannot read it
+    metadata = {**table.schema.metadata, b"pandas": json.dumps(described).encode()}
+    pq.write_table(table.replace_schema_metadata(metadata), out, compression="zstd")
 
 
 def write_answers(

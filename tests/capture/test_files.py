@@ -16,6 +16,7 @@ from analyzer.capture.files import open_capture
 from analyzer.errors import CaptureError
 from analyzer.settings import Settings
 from tests.capture import written
+from tests.capture.privilege import unprivileged
 from tests.capture.written import enhanced, interface, pcap, section, whole
 
 if TYPE_CHECKING:
@@ -64,11 +65,10 @@ def test_missing(tmp_path: pathlib.Path) -> None:
         open_capture("a\0b")
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
 def test_unreadable(file: pathlib.Path) -> None:
     file.write_bytes(pcap([]))
     file.chmod(0)
-    with pytest.raises(CaptureError, match="may not read"):
+    with unprivileged(), pytest.raises(CaptureError, match="may not read"):
         open_capture(file)
 
 

@@ -17,6 +17,7 @@ import pytest
 from analyzer.capture.live import LiveSource, interface_names
 from analyzer.errors import FilterError, InterfaceError, PermissionDenied
 from analyzer.settings import Settings
+from tests.capture.privilege import unprivileged
 from tests.capture.written import Whole, drained
 
 if TYPE_CHECKING:
@@ -133,6 +134,24 @@ def test_idle_gives_empty_batches_and_large_packets_come_whole(listener: socket.
     source.stop()
 
 
+@needs_root
+@pytest.mark.root
+def test_what_the_kernel_had_no_room_for_is_counted() -> None:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+    ):
+        receiver.bind(("127.0.0.1", 0))
+        source = LiveSource("lo", bpf=f"udp port {receiver.getsockname()[1]} and inbound")
+        source._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
+        for _ in range(500):
+            sender.sendto(bytes(1000), receiver.getsockname())
+    source.stop()
+    got = drained(source)
+    assert 0 < len(got.records) < 500
+    assert got.info.kernel_drops == 500 - len(got.records)
+
+
 @pytest.fixture
 def pair() -> Iterator[tuple[str, str]]:
     """Two ends of a virtual cable, both here."""
@@ -207,15 +226,8 @@ def test_a_bad_filter_before_anything_is_opened(monkeypatch: pytest.MonkeyPatch)
         LiveSource("lo", port=70000)
 
 
-def test_without_the_privilege(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Refused(socket.socket):
-        def __init__(self, family: int = -1, *arguments: object, **more: object) -> None:
-            if family == socket.AF_PACKET:
-                raise PermissionError(1, "Operation not permitted")
-            super().__init__(family, *arguments, **more)
+def test_without_the_privilege() -> None:
+    import scapy.arch.linux  # noqa: F401  # while it can still be read
 
-    import scapy.arch.linux  # noqa: F401  # loads with the real one
-
-    monkeypatch.setattr("socket.socket", Refused)
-    with pytest.raises(PermissionDenied, match=r"(?s)tcpdump -i lo -w - \| analyzer read -.*sudo.*setcap"):
+    with unprivileged(), pytest.raises(PermissionDenied, match=r"tcpdump -i lo -w - \| analyzer read -.*sudo.*setcap"):
         LiveSource("lo")

@@ -1,0 +1,43 @@
+"""A batch of decoded segments, in arrays that are used again for the next batch."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from analyzer.capture.records import Records
+from analyzer.decode.records import decode
+from analyzer.decode.segment import SEGMENT, Skipped
+
+
+class SegmentBatch:
+    """The segments of one batch of records.
+
+    Attributes
+    ----------
+    segments : array of SEGMENT, sacks : uint32 array (n, 8)
+        Rows 0 .. filled - 1 are the batch's.
+    filled : int
+        Segments, those quoted in ICMP errors included.
+    records : int
+        Records that they came from.
+    last_ns : int
+        Time of the latest of those records.
+    skipped : int64 array, (len(Skipped),)
+        Records that were no segment, by reason.
+    """
+
+    def __init__(self) -> None:
+        self.segments = np.zeros(0, SEGMENT)
+        self.sacks = np.zeros((0, 8), np.uint32)
+        self.skipped = np.zeros(len(Skipped), np.int64)
+        self.filled = self.records = self.last_ns = 0
+
+    def decode(self, records: Records) -> None:
+        """Take in a batch of records; what was in the batch before is gone."""
+        self.records = len(records.offset)
+        if self.records > len(self.segments):
+            self.segments = np.zeros(self.records, SEGMENT)
+            self.sacks = np.zeros((self.records, 8), np.uint32)
+        self.skipped[:] = 0
+        self.filled = decode(records, self.segments, self.sacks, self.skipped)
+        self.last_ns = int(records.time_ns.max()) if self.records else 0

@@ -1,0 +1,62 @@
+"""One segment on its way between two ends, with its numbers made relative: what every rule is asked about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from analyzer.tracker.anomalies import Detail, Kind
+from analyzer.tracker.marks import Evidence, Step
+from analyzer.tracker.states import Event
+from tests.reference.connection import Change, End, Flow
+from tests.reference.machine import Log
+from tests.reference.segment import Segment
+
+#: A packet's part in the handshake or the close, and whether it is a repetition of it.
+Mark = tuple[Step, bool] | None
+
+
+@dataclass
+class Arrival:
+    segment: Segment
+    flow: Flow
+    me: End  #: who sent it
+    you: End  #: whom it is sent to
+    seq: int
+    ack: int | None  #: None without the flag
+    window: int  #: scaled
+    log: Log
+
+    @property
+    def frame(self) -> int:
+        return self.segment.frame
+
+    @property
+    def time_ns(self) -> int:
+        return self.segment.time_ns
+
+    @property
+    def heard(self) -> int | None:
+        """The acknowledgement, if it counts: the peer may have sent all that it acknowledges.
+
+        That is: it was seen to, or the capture missed it, but it is within the window that this end advertised. A SYN
+        acknowledges what was seen.
+        """
+        me, you, ack = self.me, self.you, self.ack
+        if ack is None or ack < 0:
+            return None
+        if ack <= max(you.next, 1) or you.packets == 0:
+            return ack
+        within_window = me.window_right == 0 or ack <= me.window_right + 1
+        return ack if within_window and not self.segment.is_syn_ack else None
+
+    def proven(self, end: End, event: Event) -> Change | None:
+        return self.log.move(end, event, Evidence.PROVEN, self.flow.number, self.time_ns, self.frame)
+
+    def assumed(self, end: End, event: Event) -> Change | None:
+        return self.log.move(end, event, Evidence.ASSUMED, self.flow.number, self.time_ns, self.frame)
+
+    def note(
+        self, kind: Kind, detail: Detail = Detail.NONE, related: int | None = None, end: End | None = None
+    ) -> None:
+        """Write an anomaly, of the sender unless it is said whose."""
+        self.log.note(self.segment, self.flow.number, kind, (end or self.me).endpoint, detail, related)

@@ -1,0 +1,106 @@
+"""Analysis and Flow over a capture of this repository."""
+
+from __future__ import annotations
+
+import asyncio
+import pathlib
+
+import pandas as pd
+import pytest
+
+import analyzer
+from analyzer.frames import schema, store
+
+ROOT = pathlib.Path(__file__).parents[1]
+LIFE = ROOT / "captures" / "life-of-a-connection" / "any.pcap"
+MANY = ROOT / "captures" / "many-connections" / "eth.pcap"
+
+pytestmark = pytest.mark.kernels
+
+
+@pytest.fixture(scope="module")
+def many():
+    return analyzer.read(MANY)
+
+
+def test_all_frames_have_their_schema(many):
+    for name in store.STORED:
+        schema.check(name, getattr(many, name))
+    schema.check("state_counts", many.state_counts())
+
+
+def test_a_connection(many):
+    flow = many.flow(3)
+    assert set(flow.packets["flow"]) == {3}
+    assert len(flow.packets) == flow.row["client_packets"] + flow.row["server_packets"]
+    assert set(flow.transitions["flow"]) == {3}
+    assert set(flow.anomalies["flow"]) <= {3}
+    assert "flow 3:" in repr(flow)
+    assert repr(flow).count("Flags [") == len(flow.packets)
+    with pytest.raises(KeyError, match="no flow 10000; there are 60"):
+        many.flow(10_000)
+
+
+def test_select_keeps_numbers_and_takes_all_frames_along(many):
+    part = many.select(port=9503)
+    assert set(part.flows["server_port"]) == {9503}
+    for name in ("packets", "transitions", "anomalies"):
+        assert set(getattr(part, name)["flow"]) <= set(part.flows.index)
+        schema.check(name, getattr(part, name))
+    pd.testing.assert_frame_equal(part.packets, many.packets.loc[part.packets.index])
+    assert analyzer.read(MANY, port=9503).summary() == part.summary()
+    assert many.select() is many
+    assert "No TCP connections" in many.select(port=1).summary()
+
+
+def test_hosts_of_the_state_counts(many):
+    every = many.state_counts("100ms")
+    by_host = [many.state_counts("100ms", host=host) for host in sorted({*many.flows["client"], *many.flows["server"]})]
+    assert sum(by_host).equals(every)
+    assert many.state_counts("100ms", host=list(map(str, many.flows["client"].cat.categories))).equals(every)
+    with pytest.raises(ValueError, match="does not tell which addresses are local"):
+        many.state_counts(host="local")
+
+
+def test_local_ends_by_default_where_the_capture_tells():
+    analysis = analyzer.read(LIFE)
+    assert analysis.local_addresses == ("127.0.0.1",)
+    assert analysis.state_counts("100ms").equals(analysis.state_counts("100ms", host="local"))
+    assert analysis.state_counts("100ms", port=1).to_numpy().sum() == 0
+    moment = analysis.capture.last
+    assert analysis.states_at(moment).to_dict() == analysis.state_counts("1ms").iloc[-1].to_dict()
+
+
+def test_save_and_load(many, tmp_path):
+    loaded = analyzer.load(many.save(tmp_path / "kept"))
+    for name, frame in many.frames.items():
+        pd.testing.assert_frame_equal(getattr(loaded, name), frame, check_exact=True)
+    assert loaded.state_counts("10ms").equals(many.state_counts("10ms"))
+    assert loaded._repr_html_() == many._repr_html_()
+
+
+def test_progress_is_told(tmp_path):
+    told = []
+    analyzer.read(MANY, progress=lambda part, records: told.append((part, records)))
+    assert told[-1][1] == analyzer.read(MANY).capture.records
+    assert all(0 <= part <= 1 for part, _ in told)
+
+
+def test_reading_works_inside_a_running_event_loop():
+    async def cell() -> int:
+        return len(analyzer.read(LIFE).packets)
+
+    assert asyncio.run(cell()) > 0
+
+
+def test_an_unknown_wish_for_copies_is_refused_not_ignored():
+    with pytest.raises(ValueError, match="copies='drop'"):
+        analyzer.read(LIFE, copies="drop")
+
+
+def test_settings_are_used_and_kept():
+    settings = analyzer.Settings(time_wait_s=0.1)
+    analysis = analyzer.read(MANY, settings=settings)
+    assert analysis.settings is settings
+    assert analysis.flows.loc[0, "client_state"] == "CLOSED"
+    assert analyzer.read(MANY).flows.loc[0, "client_state"] == "TIME_WAIT"

@@ -1,0 +1,91 @@
+"""The summary as text: what it says, that it fits, that nothing of a capture gets to the terminal unescaped."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from analyzer.analysis import Analysis
+from analyzer.frames import schema, store
+from analyzer.views import text
+from tests.frames import made
+
+HOSTILE = "\x1b[2J\x1b]0;owned\x07\r\n<script>alert(1)</script>\u202egnp.exe\x9b31m"
+
+
+def analysis(**capture) -> Analysis:
+    frames = {name: schema.empty(name) for name in store.STORED}
+    frames["flows"] = made.frame("flows", [made.flow(n_reset=1)])
+    frames["anomalies"] = made.frame("anomalies", [{"frame": 3, "flow": 0, "kind": "reset", "severity": "warning"}])
+    return Analysis(frames, made.capture(**capture))
+
+
+def test_the_screen_answers_the_first_questions():
+    said = analysis().summary()
+    for phrase in (
+        "a.pcap (pcap (microseconds, little-endian), EN10MB)",
+        "9 TCP segments of 10 records, 2,100 bytes of payload in 60.0 s, from 2025-03-01 12:00:00 UTC",
+        "handshake completed by 1 of 1",
+        "10.0.0.1:40000 > 10.0.0.2:80",
+        "1  TIME_WAIT  client of 10.0.0.2:80  60.0 s  flow 0",
+        "warning  1  reset  in 1 connection  frame 3",
+        "whole, nothing missing",
+    ):
+        assert phrase in said
+    assert repr(analysis()) == said
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_it_fits_the_width(width):
+    said = analysis(files=("x" * 200,)).summary(width=width)
+    assert max(map(len, said.splitlines())) <= width
+    assert "…" in said
+
+
+def test_it_fits_one_screen_however_much_there_is():
+    frames = {name: schema.empty(name) for name in store.STORED}
+    frames["flows"] = made.frame(
+        "flows", [made.flow(server_port=port, client_state="SYN_SENT", server_state="LISTEN") for port in range(300)]
+    )
+    kinds = schema.column("anomalies", "kind").vocabulary
+    frames["anomalies"] = made.frame("anomalies", [{"kind": kind, "severity": "note", "frame": 1} for kind in kinds])
+    skipped = {f"reason {i}": i for i in range(50)}
+    said = Analysis(frames, made.capture(skipped=skipped)).summary().splitlines()
+    assert len(said) <= 50
+    assert any("290 more groups" in line for line in said)
+
+
+def test_colour_only_where_wished():
+    assert "\x1b" not in analysis().summary()
+    assert "\x1b[33mwarning\x1b[0m" in analysis().summary(color=True)
+
+
+def test_hostile_names_are_shown_not_obeyed():
+    said = analysis(files=(HOSTILE,), formats=(HOSTILE,), skipped={HOSTILE: 1}, bpf=HOSTILE).summary(width=1000)
+    assert all(character.isprintable() or character == "\n" for character in said)
+    assert "\\x1b[2J" in said
+    assert len(said.splitlines()) == len(analysis(skipped={"x": 1}, bpf="x").summary().splitlines())
+
+
+@given(st.text())
+def test_printable_is_one_printable_line(anything):
+    shown = text.printable(anything)
+    assert shown.isprintable()
+    assert shown == anything or not anything.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.0, "0 us"), (0.0000213, "21 us"), (0.0801, "80.1 ms"), (12.25, "12.2 s"), (150, "2 min 30 s"), (9000, "2.5 h")],
+)
+def test_seconds(value, shown):
+    assert text.seconds(value) == shown
+    assert text.seconds(float("nan")) == "-"
+
+
+@pytest.mark.parametrize(
+    ("octets", "shown"), [(0, "0 bytes"), (9_999, "9,999 bytes"), (10_000, "10.0 kB"), (5 * 10**9, "5.0 GB")]
+)
+def test_amount(octets, shown):
+    assert text.amount(octets) == shown
