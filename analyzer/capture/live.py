@@ -36,7 +36,7 @@ _ETHERNET, _RAW = 1, 101
 _LINKS = {1: _ETHERNET, 772: _ETHERNET, 65534: _RAW, 768: _RAW, 769: _RAW, 776: _RAW, 778: _RAW}
 _LOOPBACK = 772
 
-_SOL_PACKET, _PACKET_STATISTICS, _PACKET_AUXDATA = 263, 6, 8
+_SOL_PACKET, _PACKET_STATISTICS, _PACKET_AUXDATA, _PACKET_IGNORE_OUTGOING = 263, 6, 8, 23
 _SO_RCVBUFFORCE, _SO_TIMESTAMPNS = 33, 35
 _PACKET_OUTGOING = 4
 _VLAN_VALID, _VLAN_TPID_VALID = 0x10, 0x40
@@ -109,6 +109,9 @@ class LiveSource:
         self._sniffer = _open(interface, None if late else expression)
         self._socket: socket.socket = self._sniffer.ins
         _enlarge(self._socket)
+        if self._loopback:
+            with contextlib.suppress(OSError):  # an old kernel: _receive drops them too
+                self._socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
         self._wake, self._waker = os.pipe()
         os.set_blocking(self._waker, False)
         self._stopped = False

@@ -20,6 +20,8 @@ class SegmentBatch:
         Segments, those quoted in ICMP errors included.
     records : int
         Records that they came from.
+    pairs : int
+        Pairs that the flow table knew once these segments had theirs.
     last_ns : int
         Time of the latest of those records.
     skipped : int64 array, (len(Skipped),)
@@ -30,7 +32,7 @@ class SegmentBatch:
         self.segments = np.zeros(0, SEGMENT)
         self.sacks = np.zeros((0, 8), np.uint32)
         self.skipped = np.zeros(len(Skipped), np.int64)
-        self.filled = self.records = self.last_ns = 0
+        self.filled = self.records = self.pairs = self.last_ns = 0
 
     def decode(self, records: Records) -> None:
         """Take in a batch of records; what was in the batch before is gone."""

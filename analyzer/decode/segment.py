@@ -27,6 +27,7 @@ SEGMENT = np.dtype(
         ("user_timeout", np.int32),  # -1: no such option
         ("file", np.int32),
         ("pair", np.int32),  # flows: which pair of addresses and ports
+        ("untagged", np.int32),  # flows: the same pair without VLAN
         ("sport", np.uint16),
         ("dport", np.uint16),
         ("flags", np.uint16),  # the twelve bits as on the wire
@@ -42,6 +43,8 @@ SEGMENT = np.dtype(
         ("loopback", np.uint8),  # cooked captures: on the loopback interface
         ("wscale", np.int8),  # -1: no such option
         ("sack_blocks", np.uint8),
+        ("source", np.int32),  # flows: numbers of the addresses
+        ("destination", np.int32),
         ("side", np.uint8),  # flows: 0 where the source is the pair's first end
         ("quoted", np.uint8),  # 1: not a segment, but one that an ICMP error quotes
         ("icmp_type", np.uint8),
@@ -52,8 +55,6 @@ SEGMENT = np.dtype(
         ("scaled_window", np.int64),
         ("flow", np.int32),
         ("stream", np.int32),
-        ("source", np.int32),  # numbers of the addresses
-        ("destination", np.int32),
         ("from_client", np.uint8),
         ("client_state", np.int8),
         ("server_state", np.int8),

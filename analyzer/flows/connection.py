@@ -105,24 +105,42 @@ MARK_TIMED_OUT = 32  # an end gave up by a timer
 MARK_FORGED = 64  # opened by a forged SYN: no connection of its own
 
 
+PAIR_STATE = np.dtype(
+    [
+        ("flow", np.int32),  # number of the newest incarnation + 1; 0 before the first segment
+        ("stream", np.int32),  # Wireshark's tcp.stream + 1, of the pair without VLAN
+        ("a_base", np.uint32),  # Wireshark's base_seq of that stream, each direction
+        ("b_base", np.uint32),
+        ("bases", np.uint8),  # bit 0: a_base is set, bit 1: b_base
+    ],
+    align=True,
+)
+"""What the replay keeps of each pair of the flow table; apart from it, so that the next batch may look its pairs up meanwhile."""
+
+
 class Connections(NamedTuple):
     """The arrays of all incarnations. counts: [flows, streams]."""
 
+    pairs: npt.NDArray[np.void]
     flows: npt.NDArray[np.void]
     ends: npt.NDArray[np.void]
     counts: npt.NDArray[np.int64]
 
 
 def new_connections(room: int = 1024) -> Connections:
-    """Make the arrays with room for so many flows."""
-    return Connections(np.zeros(room, FLOW), np.zeros(2 * room, END), np.zeros(2, np.int64))
+    """Make the arrays with room for so many pairs and flows."""
+    return Connections(np.zeros(room, PAIR_STATE), np.zeros(room, FLOW), np.zeros(2 * room, END), np.zeros(2, np.int64))
 
 
-def with_room(connections: Connections, segments: int, ahead: float = 0.0) -> Connections:
-    """Return the arrays, grown if so many more flows might not fit.
+def with_room(connections: Connections, segments: int, pairs: int, ahead: float = 0.0) -> Connections:
+    """Return the arrays, grown if so many more flows, or so many pairs in all, might not fit.
 
     ahead: how many times as many flows the whole capture may have as there are now, where that is known.
     """
+    if pairs > len(connections.pairs):
+        bigger = np.zeros(max(pairs, 2 * len(connections.pairs), int(pairs * ahead)), PAIR_STATE)
+        bigger[: len(connections.pairs)] = connections.pairs
+        connections = connections._replace(pairs=bigger)
     used = int(connections.counts[0])
     needed = used + segments
     if needed <= len(connections.flows):

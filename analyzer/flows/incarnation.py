@@ -25,7 +25,7 @@ _FOREIGN = 1 << 40
 @part
 def find_incarnation(segment: Any, pair: Any, connections: Any) -> int:
     """Return the flow that the segment belongs to, or -1 if it opens a new one."""
-    newest = pair.flow
+    newest = pair.flow - 1
     if newest < 0:
         return -1
     flags = segment.flags
@@ -88,23 +88,23 @@ def stream_of(segment: Any, pair: Any, counts: Any) -> int:
     """Wireshark's tcp.stream: a SYN whose number is not its direction's base opens a new one.
 
     The bases are set as packet-tcp.c does: by the direction's first segment (less one if it is no SYN), the other way's by
-    the first acknowledgement. counts[1] is the next stream's number.
+    the first acknowledgement. counts[1] is the number of streams so far.
     """
     flags = segment.flags
     mine = 1 << segment.side
     base = pair.a_base if segment.side == 0 else pair.b_base
     opens = flags & SYN and not flags & ACK and pair.bases & mine and base != segment.seq
-    if pair.stream < 0 or (opens and not segment.quoted):
-        pair.stream = counts[1]
+    if pair.stream == 0 or (opens and not segment.quoted):
         counts[1] += 1
+        pair.stream = counts[1]
         pair.bases = 0
     if segment.quoted:
-        return pair.stream
+        return pair.stream - 1
     if not pair.bases & mine or flags & (SYN | ACK) == SYN | ACK:
         _set_base(pair, segment.side, segment.seq if flags & SYN else before(segment.seq))
     if flags & ACK and not pair.bases & (3 - mine):
         _set_base(pair, 1 - segment.side, before(segment.ack))
-    return pair.stream
+    return pair.stream - 1
 
 
 @part

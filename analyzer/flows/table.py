@@ -25,15 +25,10 @@ PAIR = np.dtype(
         ("vlan_key", np.int32),
         ("a_address", np.int32),  # number of the address
         ("b_address", np.int32),
-        ("flow", np.int32),  # the newest incarnation, -1 before the first segment
         ("untagged", np.int32),  # the pair without VLAN: Wireshark's streams ignore tags; itself where there is none
-        ("stream", np.int32),  # of the untagged pair: Wireshark's tcp.stream, -1 before the first
-        ("a_base", np.uint32),  # of the untagged pair: Wireshark's base_seq of the stream, each direction
-        ("b_base", np.uint32),
         ("a_port", np.uint16),
         ("b_port", np.uint16),
         ("version", np.uint8),
-        ("bases", np.uint8),  # bit 0: a_base is set, bit 1: b_base
     ],
     align=True,
 )
@@ -122,33 +117,36 @@ def rehash(hashes: Any, slots: Any) -> None:
 
 @kernel
 def find_pairs(segments: Any, filled: int, table: Any) -> None:
-    """Find or make the pair of each segment: fills its ``pair`` and ``side``."""
+    """Find or make the pair of each segment: fills ``pair``, ``untagged``, ``side``, ``source`` and ``destination``."""
     for i in range(filled):
         segment = segments[i]
         first = source_first(segment)
         segment.side = 0 if first else 1
-        pair = _find_pair(segment, first, segment.vlan_key, table)
-        segment.pair = pair
-        if table.pairs[pair].untagged < 0:
-            table.pairs[pair].untagged = pair if segment.vlan_key < 0 else _find_pair(segment, first, -1, table)
+        number = _find_pair(segment, first, segment.vlan_key, table)
+        pair = table.pairs[number]
+        if pair.untagged < 0:
+            pair.untagged = number if segment.vlan_key < 0 else _find_pair(segment, first, -1, table)
+        segment.pair, segment.untagged = number, pair.untagged
+        segment.source, segment.destination = pair.a_address, pair.b_address
+        if not first:
+            segment.source, segment.destination = pair.b_address, pair.a_address
         if segment.outgoing >= 0:
-            _note_ends(segment, table.pairs[pair], table.addresses)
+            _note_ends(segment, table.addresses)
 
 
 @part
-def _note_ends(segment: Any, pair: Any, addresses: Any) -> None:
+def _note_ends(segment: Any, addresses: Any) -> None:
     """Remember on which side of the capturing host the packet's addresses lie."""
-    source = pair.a_address if segment.side == 0 else pair.b_address
-    destination = pair.b_address if segment.side == 0 else pair.a_address
+    source, destination = addresses[segment.source], addresses[segment.destination]
     if segment.loopback:
-        addresses[source].seen |= SEEN_LOOPBACK
-        addresses[destination].seen |= SEEN_LOOPBACK
+        source.seen |= SEEN_LOOPBACK
+        destination.seen |= SEEN_LOOPBACK
     elif segment.outgoing:
-        addresses[source].seen |= SEEN_LOCAL
-        addresses[destination].seen |= SEEN_REMOTE
+        source.seen |= SEEN_LOCAL
+        destination.seen |= SEEN_REMOTE
     else:
-        addresses[source].seen |= SEEN_REMOTE
-        addresses[destination].seen |= SEEN_LOCAL
+        source.seen |= SEEN_REMOTE
+        destination.seen |= SEEN_LOCAL
 
 
 @part
@@ -193,10 +191,7 @@ def _find_pair(segment: Any, first: bool, vlan_key: int, table: Any) -> int:
     pair.hash = value
     pair.a_address = _address(a_hi, a_lo, segment.version, table)
     pair.b_address = _address(b_hi, b_lo, segment.version, table)
-    pair.flow = -1
     pair.untagged = -1
-    pair.stream = -1
-    pair.bases = 0
     return number
 
 

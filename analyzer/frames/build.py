@@ -59,48 +59,53 @@ class Tracking:
         self.log = logs.new_log()
         self.columns = packets.new_columns(0)
         self.options = packets.new_options()
-        self.rows = 0
+        self.located = self.replayed = self.rows = 0
         self.last_ns = 0
 
     def feed(self, records: Records) -> None:
         """Take in a batch of records."""
         self._batch.decode(records)
-        self.take(self._batch)
+        self.locate(self._batch)
+        self.replay(self._batch)
+        self.write(self._batch)
 
-    def take(self, batch: SegmentBatch, expected: int | None = None) -> None:
-        """Take in a decoded batch. expected: about how many records the capture has in all, where that is known."""
-        if batch.records == 0:
-            return
+    # The three steps of a batch. ``locate`` and ``write`` keep to the flow table and the columns, ``replay`` to the
+    # connections and the log: so a reader thread does the former for one batch while another is replayed.
+
+    def locate(self, batch: SegmentBatch, expected: int | None = None) -> None:
+        """Find each segment's pair. expected: about how many records the capture has in all, where that is known."""
         self._skipped += batch.skipped
-        self._make_room(batch, expected)
-        table.find_pairs(batch.segments, batch.filled, self.table)
-        replay(
-            batch.segments,
-            batch.sacks,
-            batch.filled,
-            self.table,
-            self.connections,
-            self.log,
-            self.options,
-            self._timers,
-        )
-        self.rows = packets.write_rows(batch.segments, batch.filled, self.columns, self.rows)
         self.last_ns = max(self.last_ns, batch.last_ns)
+        self.located += batch.filled
+        self.table = table.with_room(self.table, batch.filled, self._ahead(self.located, expected))
+        table.find_pairs(batch.segments, batch.filled, self.table)
+        batch.pairs = int(self.table.counts[0])
 
-    def _make_room(self, batch: SegmentBatch, expected: int | None) -> None:
-        """Grow what the batch might not fit into; where the end is in sight, once for all that is to come.
-
-        Room that stays unused costs nothing: its pages are never touched. Copying what has grown would.
-        """
-        more = batch.filled
-        ahead = _SLACK * (expected or 0) / self.rows if self.rows else 0.0
-        self.table = table.with_room(self.table, more, ahead)
-        self.connections = connection.with_room(self.connections, more, ahead)
+    def replay(self, batch: SegmentBatch, expected: int | None = None) -> None:
+        """Take the segments through their connections."""
+        more, ahead = batch.filled, self._ahead(self.replayed, expected)
+        self.connections = connection.with_room(self.connections, more, batch.pairs, ahead)
         self.log = logs.with_room(self.log, more, ahead)
         self.options = packets.options_with_room(self.options, more, ahead)
-        if self.rows + more > len(self.columns.time_ns):
-            room = max(self.rows + more, _FIRST_ROOM, 3 * self.rows // 2, int(_SLACK * (expected or 0)))
+        self.replayed += more
+        replay(batch.segments, batch.sacks, more, self.connections, self.log, self.options, self._timers)
+
+    def write(self, batch: SegmentBatch, expected: int | None = None) -> None:
+        """Write the packets' columns."""
+        needed = self.rows + batch.filled
+        if needed > len(self.columns.time_ns):
+            room = max(needed, _FIRST_ROOM, 3 * self.rows // 2, int(_SLACK * (expected or 0)))
             self.columns = packets.grown(self.columns, self.rows, room)
+        self.rows = packets.write_rows(batch.segments, batch.filled, self.columns, self.rows)
+
+    @staticmethod
+    def _ahead(done: int, expected: int | None) -> float:
+        """How many times as much there may be in the end as there is now.
+
+        Arrays grow once, to what is to come: room that stays unused costs nothing, its pages are never touched; copying
+        what has grown would.
+        """
+        return _SLACK * expected / done if expected and done else 0.0
 
     @property
     def skipped(self) -> dict[str, int]:
@@ -127,7 +132,7 @@ class Tracking:
         copy.table = self.table
         flows = int(self.connections.counts[0])
         copy.connections = connection.Connections(
-            self.connections.flows[:flows].copy(), self.connections.ends[: 2 * flows].copy(), self.connections.counts.copy()
+            self.connections.pairs.copy(), self.connections.flows[:flows].copy(), self.connections.ends[: 2 * flows].copy(), self.connections.counts.copy()
         )
         copy.log = logs.Log(self.log.transitions.copy(), self.log.anomalies.copy(), self.log.counts.copy())
         copy.columns, copy.options, copy.rows, copy.last_ns = self.columns, self.options, self.rows, self.last_ns
@@ -166,16 +171,22 @@ def analyse(source: Source, settings: Settings | None = None, progress: Progress
         if records is None:
             return None
         batch.decode(records)
+        tracking.locate(batch, source.size_hint)
         return batch
 
-    # The next batch is read and decoded while this one is replayed: the kernels need no interpreter lock.
+    # A second thread reads ahead and writes behind while this one replays: the kernels need no interpreter lock. It does
+    # one thing after the other, so a batch is written before its arrays are decoded into again.
     now, then = SegmentBatch(), SegmentBatch()
-    with concurrent.futures.ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(next_batch, then)
+    with concurrent.futures.ThreadPoolExecutor(1) as beside:
+        coming = beside.submit(next_batch, then)
+        written = None
         while (batch := coming.result()) is not None:
+            if written is not None:
+                written.result()
             now, then = batch, now
-            coming = reader.submit(next_batch, then)
-            tracking.take(now, source.size_hint)
+            coming = beside.submit(next_batch, then)
+            tracking.replay(now, source.size_hint)
+            written = beside.submit(tracking.write, now, source.size_hint)
             if progress is not None:
                 progress(source.progress, source.info.records)
     tracking.conclude()

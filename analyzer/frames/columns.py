@@ -13,6 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 from pandas.api.extensions import ExtensionArray
 
+from analyzer.tracker.packets import PacketColumns, is_written
+
 Array = npt.NDArray[Any]
 
 
@@ -21,9 +23,15 @@ def constant(value: Any, rows: int, dtype: Any) -> Array:
     return np.broadcast_to(np.array(value, dtype), (rows,))
 
 
-def optional(values: Array, rows: int) -> Array:
+def optional(columns: PacketColumns, name: str, rows: int) -> Array:
     """A column that is mostly zero: itself, or a constant where nothing was written."""
-    return values[:rows] if values[:rows].any() else constant(0, rows, values.dtype)
+    values: Array = getattr(columns, name)
+    return values[:rows] if is_written(columns, name) else constant(0, rows, values.dtype)
+
+
+def is_constant(values: Array) -> bool:
+    """Whether the array is one of ``constant``'s."""
+    return values.strides == (0,)
 
 
 def times(nanoseconds: Array) -> Any:

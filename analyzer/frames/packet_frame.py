@@ -25,25 +25,25 @@ def flag_letters(bits: int) -> str:
 def packets(columns: PacketColumns, rows: int, names: pd.CategoricalDtype, info: CaptureInfo) -> pd.DataFrame:
     """One row per TCP segment; see the schema."""
     flow = columns.flow[:rows]
-    ahead = c.optional(columns.stream_ahead, rows)
-    no_timestamps = c.optional(columns.no_timestamps, rows)
-    outgoing, vlan = c.optional(columns.outgoing, rows), c.optional(columns.vlan, rows)
+    ahead = c.optional(columns, "stream_ahead", rows)
+    no_timestamps = c.optional(columns, "no_timestamps", rows)
+    outgoing, vlan = c.optional(columns, "outgoing", rows), c.optional(columns, "vlan", rows)
     absent = c.constant(True, rows, bool)
     categories = len(names.categories)
-    index = _index(c.optional(columns.frame_ahead, rows))
+    index = _index(c.optional(columns, "frame_ahead", rows))
     data: dict[str, Any] = {
         "time": c.times(columns.time_ns[:rows]),
         "flow": flow,
-        "stream": flow if ahead.strides == (0,) else flow + ahead,
+        "stream": flow if c.is_constant(ahead) else flow + ahead,
         "outgoing": pd.arrays.BooleanArray(outgoing == 2, outgoing == 0)
-        if outgoing.strides != (0,)
+        if not c.is_constant(outgoing)
         else pd.arrays.BooleanArray(c.constant(False, rows, bool), absent),
-        "ip_id": c.integers(columns.ip_id[:rows], c.optional(columns.no_ip_id, rows)),
+        "ip_id": c.integers(columns.ip_id[:rows], c.optional(columns, "no_ip_id", rows)),
         "ttl": columns.ttl[:rows],
         "vlan": c.no_integers(rows, np.uint16)
-        if vlan.strides == (0,)
+        if c.is_constant(vlan)
         else c.integers((np.maximum(vlan, 1) - 1).astype(np.uint16), vlan == 0),
-        "truncated": c.optional(columns.truncated, rows),
+        "truncated": c.optional(columns, "truncated", rows),
         "from_client": columns.from_client[:rows],
         "src": c.categorical(c.narrow(columns.source[:rows], categories), names),
         "sport": columns.sport[:rows],
@@ -52,7 +52,7 @@ def packets(columns: PacketColumns, rows: int, names: pd.CategoricalDtype, info:
         "flags": _flags(columns.flag_bits[:rows]),
         "flag_bits": columns.flag_bits[:rows],
         "seq": columns.seq[:rows],
-        "ack": c.integers(columns.ack[:rows], c.optional(columns.no_ack, rows)),
+        "ack": c.integers(columns.ack[:rows], c.optional(columns, "no_ack", rows)),
         "raw_seq": columns.raw_seq[:rows],
         "raw_ack": columns.raw_ack[:rows],
         "length": columns.length[:rows],
@@ -65,7 +65,7 @@ def packets(columns: PacketColumns, rows: int, names: pd.CategoricalDtype, info:
         "client_proven": columns.client_proven[:rows],
         "server_proven": columns.server_proven[:rows],
         "step": c.words(columns.step[:rows], v.STEPS),
-        "step_repeat": c.optional(columns.step_repeat, rows),
+        "step_repeat": c.optional(columns, "step_repeat", rows),
         "analysis": c.constant(0, rows, np.uint32),
         "rtt": c.constant(np.nan, rows, np.float64),
         "acks_frame": c.no_integers(rows, np.int64),
@@ -74,7 +74,7 @@ def packets(columns: PacketColumns, rows: int, names: pd.CategoricalDtype, info:
         "copy_of": c.no_integers(rows, np.int64),
     }
     if len(info.files) > 1:
-        own = c.optional(columns.file_frame, rows)
+        own = c.optional(columns, "file_frame", rows)
         data["file"] = c.words(c.narrow(columns.file[:rows], len(info.files)), tuple(info.files))
         data["file_frame"] = np.where(own == 0, index.to_numpy(), own)
     return c.frame(data, index)
@@ -100,8 +100,8 @@ def _flags(bits: Any) -> pd.Categorical:
 
 def _interfaces(columns: PacketColumns, rows: int, info: CaptureInfo) -> pd.Categorical:
     """pcapng's interface names (its number where it has none), or SLL2's interface indices; NA where there is neither."""
-    capture, index = c.optional(columns.interface, rows), c.optional(columns.ifindex, rows)
-    if index.strides != (0,):
+    capture, index = c.optional(columns, "interface", rows), c.optional(columns, "ifindex", rows)
+    if not c.is_constant(index):
         codes, values = pd.factorize(index)
         labels = tuple("" if value == 0 else str(value - 1) for value in values.tolist())
         if "" in labels:  # a capture of several link types: some records have no index
@@ -114,7 +114,7 @@ def _interfaces(columns: PacketColumns, rows: int, info: CaptureInfo) -> pd.Cate
         return c.words(c.constant(-1, rows, np.int8), ())
     labels = tuple(dict.fromkeys(named))
     place = np.array([labels.index(name) for name in named], np.int32)
-    if capture.strides == (0,):
+    if c.is_constant(capture):
         return c.words(c.constant(place[0], rows, np.int8), labels)
     return c.words(c.narrow(place[capture], len(labels)), labels)
 

@@ -57,6 +57,7 @@ class PacketColumns(NamedTuple):
     ifindex: npt.NDArray[np.int32]  #: SLL2's, + 1
     file: npt.NDArray[np.int32]
     file_frame: npt.NDArray[np.uint32]  #: 0: the frame itself
+    written: npt.NDArray[np.uint8]  #: (optional columns,): whether there is anything but zero
 
 
 _DTYPES: dict[str, type[np.generic]] = {
@@ -75,20 +76,32 @@ _OPTIONAL: dict[str, type[np.generic]] = {
 }  # fmt: skip
 
 
+# Places in ``written``, in the order of _OPTIONAL.
+(_FRAME_AHEAD, _STREAM_AHEAD, _STEP_REPEAT, _NO_ACK, _NO_TIMESTAMPS, _NO_IP_ID, _OUTGOING) = range(7)
+(_VLAN, _TRUNCATED, _INTERFACE, _IFINDEX, _FILE, _FILE_FRAME) = range(7, 13)
+
+
 def new_columns(room: int) -> PacketColumns:
     """Make columns with room for so many rows."""
     return PacketColumns(
         **{name: np.empty(room, dtype) for name, dtype in _DTYPES.items()},
         **{name: np.zeros(room, dtype) for name, dtype in _OPTIONAL.items()},
+        written=np.zeros(len(_OPTIONAL), np.uint8),
     )
+
+
+def is_written(columns: PacketColumns, name: str) -> bool:
+    """Whether an optional column has anything but its usual value."""
+    return bool(columns.written[tuple(_OPTIONAL).index(name)])
 
 
 def grown(columns: PacketColumns, used: int, room: int) -> PacketColumns:
     """Return columns with more room, the first used rows copied; optional ones only where something was written."""
     bigger = new_columns(room)
-    for name, old, new in zip(columns._fields, columns, bigger, strict=True):
-        if name not in _OPTIONAL or old[:used].any():
-            new[:used] = old[:used]
+    for name in (*_DTYPES, *_OPTIONAL):
+        if name in _DTYPES or is_written(columns, name):
+            getattr(bigger, name)[:used] = getattr(columns, name)[:used]
+    bigger.written[:] = columns.written
     return bigger
 
 
@@ -131,30 +144,43 @@ def write_rows(segments: Any, filled: int, columns: Any, row: int) -> int:
             columns.tsval[row] = 0
             columns.tsecr[row] = 0
             columns.no_timestamps[row] = True
+            columns.written[_NO_TIMESTAMPS] = 1
         if segment.frame != row + 1:
             columns.frame_ahead[row] = segment.frame - row - 1
+            columns.written[_FRAME_AHEAD] = 1
         if segment.stream != segment.flow:
             columns.stream_ahead[row] = segment.stream - segment.flow
+            columns.written[_STREAM_AHEAD] = 1
         if segment.step_repeat:
             columns.step_repeat[row] = True
+            columns.written[_STEP_REPEAT] = 1
         if not segment.flags & ACK:
             columns.no_ack[row] = True
+            columns.written[_NO_ACK] = 1
         if segment.version == 6:
             columns.no_ip_id[row] = True
+            columns.written[_NO_IP_ID] = 1
         if segment.outgoing >= 0:
             columns.outgoing[row] = segment.outgoing + 1
+            columns.written[_OUTGOING] = 1
         if segment.vlan >= 0:
             columns.vlan[row] = segment.vlan + 1
+            columns.written[_VLAN] = 1
         if segment.truncated:
             columns.truncated[row] = True
+            columns.written[_TRUNCATED] = 1
         if segment.interface != 0:
             columns.interface[row] = segment.interface
+            columns.written[_INTERFACE] = 1
         if segment.ifindex >= 0:
             columns.ifindex[row] = segment.ifindex + 1
+            columns.written[_IFINDEX] = 1
         if segment.file != 0:
             columns.file[row] = segment.file
+            columns.written[_FILE] = 1
         if segment.file_frame != segment.frame:
             columns.file_frame[row] = segment.file_frame
+            columns.written[_FILE_FRAME] = 1
         row += 1
     return row
 

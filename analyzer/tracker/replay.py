@@ -35,7 +35,7 @@ _AFTER_CLOSE, _ALIVE, _IN_TIME_WAIT = int(Detail.AFTER_CLOSE), int(Detail.EARLIE
 
 @kernel
 def replay(
-    segments: Any, sacks: Any, filled: int, table: Any, connections: Any, log: Any, options: Any, timers: Any
+    segments: Any, sacks: Any, filled: int, connections: Any, log: Any, options: Any, timers: Any
 ) -> None:
     """Replay a batch.
 
@@ -43,15 +43,15 @@ def replay(
     ----------
     segments : array of SEGMENT, sacks : uint32 array (n, 8), filled : int
         The batch as ``decode`` and ``find_pairs`` left it; takes what is found out of each segment.
-    table : FlowTable, connections : Connections, log : Log, options : OptionColumns
+    connections : Connections, log : Log, options : OptionColumns
         What is kept and written; all have room for the batch.
     timers : Timers
         Durations in nanoseconds.
     """
     for i in range(filled):
         segment = segments[i]
-        pair = table.pairs[segment.pair]
-        stream = stream_of(segment, table.pairs[pair.untagged], connections.counts)
+        pair = connections.pairs[segment.pair]
+        stream = stream_of(segment, connections.pairs[segment.untagged], connections.counts)
         if segment.quoted:
             _on_icmp(segment, pair, connections, log)
             continue
@@ -68,7 +68,7 @@ def replay(
         step, repeated = _segment(segment, flow, number, me, you, seq, ack, window, log, timers)
         start_timer(me, segment.time_ns, timers)
         start_timer(you, segment.time_ns, timers)
-        if flow.earlier >= 0 or pair.flow != number:
+        if flow.earlier >= 0 or pair.flow != number + 1:
             _between_incarnations(segment, number, pair, connections, log)
         _completeness(segment, flow)
         flow.end_ns = max(flow.end_ns, segment.time_ns)
@@ -78,8 +78,6 @@ def replay(
             _write_options(segment, sacks[i], you, options)
         segment.relative_seq, segment.relative_ack, segment.scaled_window = seq, ack, window
         segment.flow, segment.stream = number, stream
-        segment.source = pair.a_address if segment.side == 0 else pair.b_address
-        segment.destination = pair.b_address if segment.side == 0 else pair.a_address
         segment.from_client = from_server == 0
         segment.step, segment.step_repeat = step, repeated
         _show_states(segment, number, me, you, pair, connections)
@@ -92,7 +90,7 @@ def _new_flow(segment: Any, pair: Any, stream: int, connections: Any, log: Any) 
     connections.counts[0] = number + 1
     flow = connections.flows[number]
     flow.pair = segment.pair
-    flow.earlier = pair.flow
+    flow.earlier = pair.flow - 1
     flow.stream = stream
     flow.start_ns = segment.time_ns
     flow.end_ns = segment.time_ns
@@ -109,12 +107,12 @@ def _new_flow(segment: Any, pair: Any, stream: int, connections: Any, log: Any) 
         it.mss = -1
         it.wscale = -1
         it.established_row = it.fin_row = it.fin_acked_row = it.ended_row = it.listen_row = NO_ROW
-    if pair.flow >= 0:
-        _reuse(segment, number, pair.flow, connections, log)
+    if pair.flow != 0:
+        _reuse(segment, number, pair.flow - 1, connections, log)
     elif not segment.flags & SYN:
         flow.marks |= MARK_MIDSTREAM
         note(_MIDSTREAM, _NO_DETAIL, -1, 0, segment, number, log)
-    pair.flow = number
+    pair.flow = number + 1
     return number
 
 
@@ -139,7 +137,7 @@ def _reuse(segment: Any, number: int, earlier: int, connections: Any, log: Any) 
 @seldom
 def _between_incarnations(segment: Any, number: int, pair: Any, connections: Any, log: Any) -> None:
     """Two connections follow one another on the pair: what this segment of one says of the other."""
-    newest = pair.flow
+    newest = pair.flow - 1
     earlier = connections.flows[newest].earlier
     if number == newest:
         if segment.flags & (SYN | ACK) == SYN | ACK:
@@ -264,7 +262,7 @@ def _completeness(segment: Any, flow: Any) -> None:
 @seldom
 def _on_icmp(segment: Any, pair: Any, connections: Any, log: Any) -> None:
     """An ICMP error that quotes a segment: the end that sent the quoted one is told that it did not arrive."""
-    number = pair.flow
+    number = pair.flow - 1
     if number < 0:
         return
     flow = connections.flows[number]
@@ -289,7 +287,7 @@ def _show_states(segment: Any, number: int, me: Any, you: Any, pair: Any, connec
     client, server = (me, you) if segment.from_client else (you, me)
     segment.client_state, segment.client_proven = client.state, client.proven
     segment.server_state, segment.server_proven = server.state, server.proven
-    newest = pair.flow
+    newest = pair.flow - 1
     earlier = connections.flows[newest].earlier
     if earlier < 0 or (number != newest and number != earlier):
         return

@@ -94,7 +94,9 @@ def _iso(times: Any) -> Any:
     import numpy as np
 
     text = np.datetime_as_string(times.dt.tz_localize(None).to_numpy("datetime64[ns]"), unit="ns")
-    return np.where(text == "NaT", None, np.char.add(text, "Z").astype(object))
+    filled = np.char.add(text, "Z").astype(object)
+    filled[text == "NaT"] = None
+    return filled
 
 
 def _parquet(frame: pd.DataFrame, out: IO[bytes]) -> None:

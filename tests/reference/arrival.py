@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from analyzer.tracker.anomalies import Detail, Kind
 from analyzer.tracker.marks import Evidence, Step
-from analyzer.tracker.states import Event
+from analyzer.tracker.states import Event, State
 from tests.reference.connection import Change, End, Flow
 from tests.reference.machine import Log
 from tests.reference.segment import Segment
@@ -25,6 +25,24 @@ class Arrival:
     ack: int | None  #: None without the flag
     window: int  #: scaled
     log: Log
+    durations_ns: dict[State, int]  #: of the timers
+    heard: int | None = field(init=False)  #: the acknowledgement, if it counts
+
+    def __post_init__(self) -> None:
+        self.heard = self.ack if self.ack is not None and self.is_acceptable(self.ack) else None
+
+    def is_acceptable(self, ack: int) -> bool:
+        """Whether the peer may have sent all that this acknowledges.
+
+        That is: it was seen to, or the capture missed it, but it is within the window that this end advertised. A SYN
+        acknowledges what was seen.
+        """
+        me, you = self.me, self.you
+        if ack < 0:
+            return False
+        if ack <= max(you.next, 1) or you.packets == 0:
+            return True
+        return not self.segment.is_syn_ack and (me.window_right == 0 or ack <= me.window_right + 1)
 
     @property
     def frame(self) -> int:
@@ -33,21 +51,6 @@ class Arrival:
     @property
     def time_ns(self) -> int:
         return self.segment.time_ns
-
-    @property
-    def heard(self) -> int | None:
-        """The acknowledgement, if it counts: the peer may have sent all that it acknowledges.
-
-        That is: it was seen to, or the capture missed it, but it is within the window that this end advertised. A SYN
-        acknowledges what was seen.
-        """
-        me, you, ack = self.me, self.you, self.ack
-        if ack is None or ack < 0:
-            return None
-        if ack <= max(you.next, 1) or you.packets == 0:
-            return ack
-        within_window = me.window_right == 0 or ack <= me.window_right + 1
-        return ack if within_window and not self.segment.is_syn_ack else None
 
     def proven(self, end: End, event: Event) -> Change | None:
         return self.log.move(end, event, Evidence.PROVEN, self.flow.number, self.time_ns, self.frame)

@@ -1,0 +1,290 @@
+"""Each segment through its connection, in capture order; acknowledgement first, then text, then FIN (3.10.7.4)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from analyzer.settings import Settings
+from analyzer.tracker.anomalies import Detail, Kind
+from analyzer.tracker.marks import Evidence, Step
+from analyzer.tracker.states import Event, State
+from tests.reference import closing, delivery, opening, timers
+from tests.reference.arrival import Arrival, Mark
+from tests.reference.connection import Conversation, End, Flow, Pair, before, relative
+from tests.reference.decode import decode
+from tests.reference.incarnation import client_side, find_incarnation, note_bases, opens_stream
+from tests.reference.machine import Log, is_assumed, refute
+from tests.reference.outcome import conclude
+from tests.reference.record import Record
+from tests.reference.reset import rst
+from tests.reference.segment import ACK, FIN, RST, SYN, Segment
+
+
+@dataclass
+class PacketRow:
+    """What the replay says of a segment."""
+
+    segment: Segment
+    flow: Flow
+    stream: int
+    from_client: bool
+    seq: int
+    ack: int | None
+    window: int
+    step: Step | None
+    step_repeat: bool
+    states: tuple[State, State]  #: client's, server's
+    proven: tuple[bool, bool]
+
+
+@dataclass
+class OptionRow:
+    segment: Segment
+    sack: list[int] | None  #: relative to the ISN of the end whose text the blocks name
+
+
+@dataclass
+class Replay:
+    """The tracker: ``feed`` takes records, ``conclude`` ends the capture."""
+
+    settings: Settings = field(default_factory=Settings)
+    pairs: dict[tuple, Pair] = field(default_factory=dict)
+    conversations: dict[tuple, Conversation] = field(default_factory=dict)
+    flows: list[Flow] = field(default_factory=list)
+    packets: list[PacketRow] = field(default_factory=list)
+    options: list[OptionRow] = field(default_factory=list)
+    log: Log = field(default_factory=Log)
+    skipped: Counter = field(default_factory=Counter)
+    local: dict[tuple[int, int], set[str]] = field(default_factory=dict)  #: address -> where it was seen to lie
+    streams: int = 0
+    last_ns: int = 0
+
+    def feed(self, records: Iterable[Record]) -> None:
+        for record in records:
+            self.last_ns = max(self.last_ns, record.time_ns)
+            decoded = decode(record)
+            if decoded.skipped is not None:
+                self.skipped[decoded.skipped] += 1
+            if decoded.segment is not None:
+                self.take(decoded.segment)
+
+    def conclude(self) -> None:
+        conclude(self.flows, self.last_ns, self.log)
+
+    def take(self, segment: Segment) -> None:
+        """Take in one segment."""
+        source, destination = (segment.source, segment.sport), (segment.destination, segment.dport)
+        side = 0 if source <= destination else 1
+        places = (source, destination) if side == 0 else (destination, source)
+        addresses = (segment.version, *places)
+        pair = self.pairs.setdefault((*addresses, stack_key(segment.tags)), Pair(segment.version, places))
+        stream = self.stream_of(segment, side, self.conversations.setdefault(addresses, Conversation()))
+        if segment.icmp is not None:
+            self.icmp_error(segment, side, pair)
+            return
+        self.note_addresses(segment)
+        flow = find_incarnation(segment, side, pair) or self.new_flow(segment, side, pair, stream)
+        me, you = flow.end_on(side), flow.end_on(1 - side)
+        for end in (me, you):
+            timers.expire(end, segment.time_ns, flow.number, self.log)
+        seq, ack = self.relative_numbers(segment, flow, me, you)
+        window = scaled_window(segment, me, you)
+        durations = timers.durations_ns(self.settings)
+        seen = Arrival(segment, flow, me, you, seq, ack, window, self.log, durations)
+        mark = happen(seen)
+        for end in (me, you):
+            timers.start(end, segment.time_ns, durations)
+        self.between_incarnations(segment, side, pair, flow)
+        count_completeness(segment, flow)
+        flow.end_ns = max(flow.end_ns, segment.time_ns)
+        me.last_ns = segment.time_ns
+        me.packets += 1
+        if segment.options.worth_a_row:
+            self.options.append(OptionRow(segment, relative_blocks(segment, you)))
+        step, repeated = mark or (None, False)
+        ends = [living_end(flow, which, pair) for which in (0, 1)]
+        self.packets.append(
+            PacketRow(
+                segment, flow, stream, me is flow.client, seq, ack, window, step, repeated,
+                (ends[0].state, ends[1].state), (ends[0].proven, ends[1].proven),
+            )
+        )  # fmt: skip
+
+    # ------------------------------------------------------------------------------------------------- which flow
+
+    def stream_of(self, segment: Segment, side: int, conversation: Conversation) -> int:
+        """Wireshark's tcp.stream."""
+        if opens_stream(segment, side, conversation):
+            conversation.stream, conversation.bases = self.streams, {}
+            self.streams += 1
+        if segment.icmp is None:
+            note_bases(segment, side, conversation)
+        return conversation.stream
+
+    def new_flow(self, segment: Segment, side: int, pair: Pair, stream: int) -> Flow:
+        earlier = pair.newest
+        client, role = client_side(segment, side)
+        time_ns = segment.time_ns
+        flow = Flow(len(self.flows), pair, stream, client, role, earlier, segment.frame, time_ns, time_ns)
+        self.flows.append(flow)
+        if earlier is not None:
+            self.reuse(segment, side, earlier, flow)
+        elif not segment.has(SYN):
+            self.log.note(segment, flow.number, Kind.MIDSTREAM, None)
+        pair.newest = flow
+        return flow
+
+    def reuse(self, segment: Segment, side: int, earlier: Flow, flow: Flow) -> None:
+        """A new SYN on a known pair: its sender is done with the earlier connection; the other's answer will show."""
+        sender, receiver = earlier.end_on(side), earlier.end_on(1 - side)
+        for end in (sender, receiver):
+            timers.expire(end, segment.time_ns, earlier.number, self.log)
+        detail = Detail.EARLIER_ALIVE
+        if State.TIME_WAIT in (sender.state, receiver.state):
+            detail = Detail.EARLIER_TIME_WAIT
+        elif receiver.state is State.CLOSED:
+            detail = Detail.AFTER_CLOSE
+        self.log.note(segment, flow.number, Kind.PORT_REUSED, sender.endpoint, detail, earlier.first_frame)
+        self.supersede(segment, sender, earlier, Evidence.ASSUMED)
+
+    def supersede(self, segment: Segment, end: End, flow: Flow, evidence: Evidence) -> None:
+        ended = self.log.move(end, Event.NEW_INCARNATION, evidence, flow.number, segment.time_ns, segment.frame)
+        end.ended = ended or end.ended
+
+    def between_incarnations(self, segment: Segment, side: int, pair: Pair, flow: Flow) -> None:
+        """Two connections follow one another on the pair: what this segment of one says of the other."""
+        newest = pair.newest
+        if newest.earlier is None:
+            return
+        if flow is newest and segment.is_syn_ack:  # the answer: the earlier one is over at this end too
+            self.supersede(segment, newest.earlier.end_on(side), newest.earlier, Evidence.PROVEN)
+        elif flow is newest.earlier and segment.flags & (SYN | RST | ACK) == ACK:
+            in_newest = newest.end_on(side)
+            if in_newest.state in (State.LISTEN, State.UNKNOWN):  # it answers a new SYN in the old numbers
+                related = newest.first_frame
+                self.log.note(segment, flow.number, Kind.HALF_OPEN, in_newest.endpoint, Detail.NONE, related)
+
+    # ---------------------------------------------------------------------------------------------------- numbers
+
+    def relative_numbers(self, segment: Segment, flow: Flow, me: End, you: End) -> tuple[int, int | None]:
+        """Where no SYN was seen the base is the first number seen, less one, as Wireshark counts."""
+        if me.isn is None:
+            me.isn = segment.seq if segment.has(SYN) else before(segment.seq)
+        elif segment.is_syn_ack and me.isn != segment.seq and not me.spoke:
+            # Another ISN before anything was sent in the first one's numbers: the base moves.
+            if me.sent_syn_ack:
+                self.log.note(segment, flow.number, Kind.SYNACK_ISN_CHANGED, me.endpoint, Detail.NONE, flow.open_2)
+            me.isn, me.next, me.contiguous, me.beyond_hole, you.acked = segment.seq, 0, 0, None, -1
+        seq = relative(segment.seq, me.isn, max(me.next, you.acked))
+        if not segment.has(ACK):
+            return seq, None
+        if you.isn is None:
+            you.isn = before(segment.ack)
+        return seq, relative(segment.ack, you.isn, max(you.next, me.acked))
+
+    # ------------------------------------------------------------------------------------------------- ICMP, hosts
+
+    def icmp_error(self, segment: Segment, side: int, pair: Pair) -> None:
+        """The end that sent the quoted segment is told that it did not arrive."""
+        flow = pair.newest
+        if flow is None:
+            return
+        end = flow.end_on(side)
+        self.log.note(segment, flow.number, Kind.ICMP_ERROR, end.endpoint)
+        kind, code = segment.icmp
+        # RFC 1122 4.2.3.9: protocol and port unreachable are hard errors; in SYN_SENT the attempt ends.
+        hard = (kind == 3 and code in (2, 3)) if segment.version == 4 else (kind, code) == (1, 4)
+        if hard and end.state is State.SYN_SENT and segment.seq == end.isn:
+            flow.refused = True
+            self.log.note(segment, flow.number, Kind.REFUSED, end.endpoint, Detail.BY_ICMP, flow.open_1)
+            time_ns, frame = segment.time_ns, segment.frame
+            end.ended = self.log.move(end, Event.RCV_RST, Evidence.ASSUMED, flow.number, time_ns, frame)
+
+    def note_addresses(self, segment: Segment) -> None:
+        """On which side of the capturing host the packet's addresses lie, where the capture tells."""
+        if segment.outgoing is None:
+            return
+        here = self.local.setdefault((segment.version, segment.source), set())
+        there = self.local.setdefault((segment.version, segment.destination), set())
+        here.add("loopback" if segment.loopback else "local" if segment.outgoing else "remote")
+        there.add("loopback" if segment.loopback else "remote" if segment.outgoing else "local")
+
+
+def stack_key(tags: tuple[int, ...]) -> int | None:
+    """The stack of VLAN tags as part of a flow's key: twelve bits each, the last 31 bits of them."""
+    key = 0
+    for tag in tags:
+        key = (key << 12 | tag) % 2**31
+    return key if tags else None
+
+
+def scaled_window(segment: Segment, me: End, you: End) -> int:
+    """By the sender's own scale (RFC 7323 section 2), never in a SYN, not at all if one SYN lacks the option."""
+    if segment.has(SYN) or me.wscale is None or (you.opened and you.wscale is None):
+        return segment.window
+    return segment.window << min(me.wscale, 14)
+
+
+def relative_blocks(segment: Segment, you: End) -> list[int] | None:
+    blocks = segment.options.sack
+    return None if blocks is None else [relative(edge, you.isn or 0, you.next) for edge in blocks]
+
+
+def happen(seen: Arrival) -> Mark:
+    """Let the segment happen to both ends."""
+    segment, me = seen.segment, seen.me
+    if segment.has(SYN) and not me.opened:
+        me.options = segment.options
+    if segment.has(RST):
+        mark = rst(seen)
+        delivery.window(seen)
+        return mark
+    if not segment.has(SYN):
+        refute(me, me.ended, seen.frame)  # it goes on: it was not over
+    if segment.is_syn_ack:
+        mark = opening.syn_ack(seen)
+    elif segment.has(SYN):
+        mark = opening.syn(seen)
+    else:
+        mark = opening.opened(seen)
+    mark = closing.acknowledgement_of_fin(seen) or mark
+    if seen.heard is not None:
+        delivery.acknowledgement(seen)
+    delivery.text(seen)
+    if segment.has(FIN) and not segment.has(SYN):
+        mark = closing.fin(seen) or mark
+    closing.fins_take_effect(seen)
+    delivery.window(seen)
+    return mark
+
+
+def count_completeness(segment: Segment, flow: Flow) -> None:
+    """Wireshark's tcp.completeness: 1 SYN, 2 SYN-ACK, 4 ACK, 8 data, 16 FIN, 32 RST, of both directions together."""
+    bits = 2 * segment.is_syn_ack + 32 * segment.has(RST) + 16 * (segment.has(FIN) and segment.has(ACK))
+    if segment.length > 0:
+        bits |= 8
+    elif segment.has(ACK) and not segment.has(SYN):
+        bits |= 4
+    if flow.first_frame != segment.frame:
+        flow.completeness |= bits
+    elif segment.is_syn:
+        flow.completeness |= bits | 1
+    else:
+        flow.first_bits = bits  # Wireshark counts it when it reads the packet a second time
+
+
+def living_end(flow: Flow, which: int, pair: Pair) -> End:
+    """An end has one socket: where two connections overlap on a pair, the living one's state shows."""
+    newest = pair.newest
+    earlier = newest.earlier
+    if earlier is None or flow not in (newest, earlier):
+        return flow.ends[which]
+    side = flow.client_side if which == 0 else 1 - flow.client_side
+    in_newest, in_earlier = newest.end_on(side), earlier.end_on(side)
+    if in_newest.state not in (State.UNKNOWN, State.LISTEN):
+        return in_newest
+    if in_earlier.state not in (State.UNKNOWN, State.CLOSED):
+        return in_earlier
+    return flow.ends[which]
