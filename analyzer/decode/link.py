@@ -43,7 +43,7 @@ def network_header(link: int, data: Any, start: int, end: int, segment: Any) -> 
     if link == SLL2:
         if end - start < 20:
             return _LINK_CUT, 0
-        segment.ifindex = u32(data, start + 4) & 0x7FFFFFFF
+        segment.ifindex = min(u32(data, start + 4) & 0x7FFFFFFF, 0x7FFFFFFE)  # a positive int in every kernel
         segment.outgoing = 1 if data[start + 10] == PACKET_OUTGOING else 0
         segment.loopback = u16(data, start + 8) == ARPHRD_LOOPBACK
         return _after_tags(data, start + 20, end, u16(data, start), segment)

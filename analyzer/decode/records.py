@@ -61,7 +61,7 @@ def decode(records: Any, segments: Any, sacks: Any, skipped: Any) -> int:
             if verdict != DECODED:
                 skipped[verdict] += 1
                 continue
-        elif is_icmp(protocol) and quoted_segment(data, offset, end, protocol, segment):
+        elif is_icmp(protocol) and quoted_segment(data, offset, min(end, offset + length), protocol, segment):
             skipped[_ICMP_ERROR] += 1
         else:
             skipped[_NOT_TCP] += 1

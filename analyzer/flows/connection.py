@@ -36,7 +36,6 @@ END = np.dtype(
         ("ended_row", np.int32),  # ... to CLOSED by an RST, a timer or another incarnation
         ("listen_row", np.int32),
         ("fin_frame", np.uint32),
-        ("last_ack_raw", np.uint32),
         ("duplicate_acks", np.uint16),
         ("window", np.uint16),  # the last one, as on the wire
         ("mss", np.int32),  # -1 unknown

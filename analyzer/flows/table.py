@@ -130,7 +130,7 @@ def find_pairs(segments: Any, filled: int, table: Any) -> None:
         segment.source, segment.destination = pair.a_address, pair.b_address
         if not first:
             segment.source, segment.destination = pair.b_address, pair.a_address
-        if segment.outgoing >= 0:
+        if segment.outgoing >= 0 and not segment.quoted:  # what an ICMP error quotes went the other way
             _note_ends(segment, table.addresses)
 
 

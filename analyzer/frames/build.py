@@ -16,9 +16,9 @@ from analyzer.flows import connection, table
 from analyzer.settings import Settings
 from analyzer.tracker import log as logs
 from analyzer.tracker import packets
-from analyzer.tracker.outcome import ANOMALIES_PER_FLOW, conclude, in_order_of_time
+from analyzer.tracker.outcome import ANOMALIES_PER_FLOW, conclude, count_due, in_order_of_time
 from analyzer.tracker.replay import replay
-from analyzer.tracker.timers import expire_all, timers
+from analyzer.tracker.timers import timers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,8 +115,8 @@ class Tracking:
     def conclude(self, final: bool = True) -> None:
         """Say what only the end shows: timers that ran out, handshakes and closes. Once, unless on a copy."""
         flows = int(self.connections.counts[0])
-        self.log = logs.with_room(self.log, flows * max(2, ANOMALIES_PER_FLOW))
-        expire_all(self.connections.ends, flows, self.last_ns, self.log)
+        due = count_due(self.connections.ends, 2 * flows, self.last_ns)
+        self.log = logs.with_room_for(self.log, due, flows * ANOMALIES_PER_FLOW)
         conclude(self.connections.flows, self.connections.ends, flows, self.last_ns, self.log)
         count = int(self.log.counts[0])
         timer_rows = self.log.transitions[:count]
@@ -205,11 +205,14 @@ def _frames(tracked: Tracking, info: CaptureInfo) -> Frames:
     anomalies = tracked.log.anomalies[: int(tracked.log.counts[1])]
     packet_rows = packet_frame.packets(tracked.columns, tracked.rows, names, info)
     tracked.columns = packets.new_columns(0)  # what became a frame lives on there; the rest is given back
+    with concurrent.futures.ThreadPoolExecutor(1) as beside:
+        flow_rows = beside.submit(flow_frame.flows, flows, ends, pairs, names, anomalies)
+        transition_rows = row_frames.transitions(transitions, flows, pairs, names)
     return Frames(
         packets=packet_rows,
         options=packet_frame.options(tracked.options),
-        flows=flow_frame.flows(flows, ends, pairs, names, anomalies),
-        transitions=row_frames.transitions(transitions, flows, pairs, names),
+        flows=flow_rows.result(),
+        transitions=transition_rows,
         anomalies=row_frames.anomalies(anomalies),
         info=info,
         skipped=tracked.skipped,

@@ -92,6 +92,8 @@ def on_fin(segment: Any, flow: Any, number: int, me: Any, you: Any, seq: int, ac
     """The FIN that a segment of me carries."""
     time_ns, frame = segment.time_ns, segment.frame
     place = seq + segment.length
+    if place < 1:
+        return NO_STEP, False  # before its first octet: not of this connection
     if me.fin >= 0:
         if place != me.fin:
             return NO_STEP, False

@@ -92,7 +92,7 @@ def on_ack(segment: Any, number: int, me: Any, you: Any, seq: int, ack: int, pur
     """Take in an acknowledgement; pure: no payload, no SYN, FIN or RST."""
     if ack > you.next and you.packets > 0:
         note(_ACK_OF_UNSEEN, _NO_DETAIL, me.endpoint, 0, segment, number, log)
-    elif pure and me.packets > 0 and segment.ack == me.last_ack_raw and segment.window == me.window and seq == me.next and you.next > ack:  # fmt: skip
+    elif pure and me.packets > 0 and ack == me.acked and segment.window == me.window and seq == me.next and you.next > ack:  # fmt: skip
         me.duplicate_acks = min(me.duplicate_acks + 1, 65535)
         note(_DUPLICATE_ACK, _NO_DETAIL, me.endpoint, 0, segment, number, log)
     if ack > you.next:

@@ -61,17 +61,22 @@ def with_room(log: Log, segments: int, ahead: float = 0.0) -> Log:
 
     ahead: how many times as many rows the whole capture may have as there are now, where that is known.
     """
-    transitions, anomalies = (int(count) for count in log.counts)
+    return with_room_for(log, segments * TRANSITIONS_PER_SEGMENT, segments * ANOMALIES_PER_SEGMENT, ahead)
+
+
+def with_room_for(log: Log, transitions: int, anomalies: int, ahead: float = 0.0) -> Log:
+    """Return the log, grown if so many more rows of each kind might not fit."""
     return log._replace(
-        transitions=_with_room(log.transitions, transitions, segments * TRANSITIONS_PER_SEGMENT, ahead),
-        anomalies=_with_room(log.anomalies, anomalies, segments * ANOMALIES_PER_SEGMENT, ahead),
+        transitions=_with_room(log.transitions, int(log.counts[0]), transitions, ahead),
+        anomalies=_with_room(log.anomalies, int(log.counts[1]), anomalies, ahead),
     )
 
 
 def _with_room(rows: npt.NDArray[np.void], used: int, more: int, ahead: float) -> npt.NDArray[np.void]:
     if used + more <= len(rows):
         return rows
-    bigger = np.empty(max(used + more, 2 * len(rows), int(used * ahead) + more), rows.dtype)
+    # Half as much again as is to come: a timer's row may follow every connection.
+    bigger = np.empty(max(used + more, 2 * len(rows), int(1.5 * used * ahead) + more), rows.dtype)
     bigger[:used] = rows[:used]
     return bigger
 

@@ -16,6 +16,7 @@ from analyzer.tracker.anomalies import Detail, Kind
 from analyzer.tracker.machine import NO_ROW, REFUTED
 from analyzer.tracker.marks import Close, Handshake
 from analyzer.tracker.states import Event
+from analyzer.tracker.timers import expire
 
 _COMPLETE, _SYN_ONLY, _SYN_ACK_ONLY = int(Handshake.COMPLETE), int(Handshake.SYN_ONLY), int(Handshake.SYN_ACK_ONLY)
 _REFUSED, _RESET_OPENING = int(Handshake.REFUSED), int(Handshake.RESET)
@@ -26,14 +27,28 @@ _SYN_UNANSWERED, _ONE_DIRECTION = int(Kind.SYN_UNANSWERED), int(Kind.ONE_DIRECTI
 _NO_DETAIL, _GIVE_UP = int(Detail.NONE), int(Event.GIVE_UP)
 _PENDING_NS = 1_000_000_000  # a SYN younger than the first retransmission time-out may yet be answered (RFC 6298)
 
-ANOMALIES_PER_FLOW = 2
+ANOMALIES_PER_FLOW = 1
+
+
+@kernel
+def count_due(ends: Any, count: int, last_ns: int) -> int:
+    """How many ends have a timer that runs out by then: so many rows ``conclude`` will write."""
+    due = 0
+    for i in range(count):
+        due += 0 < ends[i].deadline_ns <= last_ns
+    return due
 
 
 @kernel
 def conclude(flows: Any, ends: Any, count: int, last_ns: int, log: Any) -> None:
-    """Fill each flow's ``handshake`` and ``close`` and note what only the end shows; last_ns: time of the last record."""
+    """Let timers run out, fill each flow's ``handshake`` and ``close``, note what only the end shows.
+
+    last_ns: time of the last record. The log has room for ``count_due`` transitions and ANOMALIES_PER_FLOW rows a flow.
+    """
     for number in range(count):
         flow, client, server = flows[number], ends[2 * number], ends[2 * number + 1]
+        expire(client, last_ns, number, log)
+        expire(server, last_ns, number, log)
         flow.handshake = _handshake(flow, client)
         flow.close = _close(flow, client, server, log)
         if client.packets + server.packets > 1:

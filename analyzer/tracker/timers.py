@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from analyzer.kernel import kernel, part
+from analyzer.kernel import part
 from analyzer.settings import Settings
-from analyzer.tracker.log import Log
 from analyzer.tracker.machine import ASSUMED, move
 from analyzer.tracker.states import (
     CLOSING,
@@ -77,11 +76,3 @@ def expire(end: Any, now_ns: int, flow: int, log: Any) -> bool:
     event = _TIMEOUT_2MSL if end.state == TIME_WAIT else _GIVE_UP
     end.ended_row = move(end, event, ASSUMED, end.deadline_ns, 0, flow, log)
     return True
-
-
-@kernel
-def expire_all(ends: Any, flows: int, now_ns: int, log: Log) -> None:
-    """Write what ran out by the last record of the capture; the log must have room for two rows a flow."""
-    for flow in range(flows):
-        expire(ends[2 * flow], now_ns, flow, log)
-        expire(ends[2 * flow + 1], now_ns, flow, log)

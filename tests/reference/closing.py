@@ -61,6 +61,8 @@ def fin(seen: Arrival) -> Mark:
     """The FIN that the segment carries."""
     flow, me, you = seen.flow, seen.me, seen.you
     place = seen.seq + seen.segment.length
+    if place < 1:  # before its first octet: not of this connection
+        return None
     if me.fin is not None:
         return fin_again(seen) if place == me.fin else None
     me.fin, me.fin_frame = place, seen.frame

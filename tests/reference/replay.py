@@ -61,6 +61,9 @@ class Replay:
     streams: int = 0
     last_ns: int = 0
 
+    def __post_init__(self) -> None:
+        self.durations_ns = timers.durations_ns(self.settings)
+
     def feed(self, records: Iterable[Record]) -> None:
         for record in records:
             self.last_ns = max(self.last_ns, record.time_ns)
@@ -91,11 +94,10 @@ class Replay:
             timers.expire(end, segment.time_ns, flow.number, self.log)
         seq, ack = self.relative_numbers(segment, flow, me, you)
         window = scaled_window(segment, me, you)
-        durations = timers.durations_ns(self.settings)
-        seen = Arrival(segment, flow, me, you, seq, ack, window, self.log, durations)
+        seen = Arrival(segment, flow, me, you, seq, ack, window, self.log, self.durations_ns)
         mark = happen(seen)
         for end in (me, you):
-            timers.start(end, segment.time_ns, durations)
+            timers.start(end, segment.time_ns, self.durations_ns)
         self.between_incarnations(segment, side, pair, flow)
         count_completeness(segment, flow)
         flow.end_ns = max(flow.end_ns, segment.time_ns)

@@ -253,9 +253,7 @@ def test_the_capture_begins_with_the_synack():
         0.010 C>S .  seq=1 ack=1           | ESTABLISHED ESTABLISHED~ open 3/3
         0.020 S>C P. seq=1 ack=1 len=7     | ESTABLISHED ESTABLISHED
         """
-    ).ends(
-        server_path=TAKEN, role_evidence="syn-ack", handshake="complete", client="10.0.0.1", client_port=40000
-    )
+    ).ends(role_evidence="syn-ack", handshake="complete", client="10.0.0.1", client_port=40000, open_2=1, open_3=2)
 
 
 def test_the_notation_counts_times_from_the_line_before():

@@ -1,0 +1,269 @@
+"""What came of the replay, as the rows of the frames: plain values column by column, None for NA, times in nanoseconds."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from typing import Any
+
+from analyzer.decode.segment import SKIPPED_WORDS
+from analyzer.tracker.anomalies import CATALOGUE, DETAIL_WORDS, Detail, Kind
+from analyzer.tracker.marks import (
+    CLOSE_WORDS,
+    ENDPOINT_WORDS,
+    EVIDENCE_WORDS,
+    HANDSHAKE_WORDS,
+    ROLE_WORDS,
+    STEP_WORDS,
+)
+from tests.reference.connection import Change, End, Flow
+from tests.reference.machine import Anomaly
+from tests.reference.replay import OptionRow, PacketRow, Replay
+from tests.reference.segment import Segment
+
+Row = dict[str, Any]
+PATH_STEPS = 16
+FLAG_LETTERS = "FSRP.UEWe"  #: tcpdump's
+
+
+def address(version: int, number: int) -> str:
+    return str(ipaddress.IPv4Address(number) if version == 4 else ipaddress.IPv6Address(number))
+
+
+def flag_letters(bits: int) -> str:
+    return "".join(letter for bit, letter in enumerate(FLAG_LETTERS) if bits & 1 << bit) or "none"
+
+
+def seconds(begin_ns: int | None, end_ns: int | None) -> float | None:
+    return (end_ns - begin_ns) / 1e9 if begin_ns and end_ns else None
+
+
+# ------------------------------------------------------------------------------------------------- packets, options
+
+
+def packets(replay: Replay, interfaces: list[str | None], files: list[str]) -> list[Row]:
+    """interfaces: the names of the capture's interfaces, None for one without."""
+    indexed = any(row.segment.ifindex is not None for row in replay.packets)
+    several = len(interfaces) > 1 or any(interfaces)
+    rows = []
+    for it in replay.packets:
+        row = packet(it)
+        if indexed:
+            row["interface"] = None if it.segment.ifindex is None else str(it.segment.ifindex)
+        elif several:
+            number = it.segment.record.interface
+            row["interface"] = interfaces[number] or f"interface {number}"
+        if len(files) > 1:
+            row["file"], row["file_frame"] = files[it.segment.record.file], it.segment.record.file_frame
+        rows.append(row)
+    return rows
+
+
+def packet(row: PacketRow) -> Row:
+    segment = row.segment
+    tsval, tsecr = segment.options.timestamps or (None, None)
+    return {
+        "frame": segment.frame,
+        "time": segment.time_ns,
+        "flow": row.flow.number,
+        "stream": row.stream,
+        "outgoing": segment.outgoing,
+        "ip_id": segment.ip_id,
+        "ttl": segment.ttl,
+        "vlan": segment.tags[-1] if segment.tags else None,
+        "truncated": segment.truncated,
+        "from_client": row.from_client,
+        "src": address(segment.version, segment.source),
+        "sport": segment.sport,
+        "dst": address(segment.version, segment.destination),
+        "dport": segment.dport,
+        "flags": flag_letters(segment.flags),
+        "flag_bits": segment.flags,
+        "seq": row.seq,
+        "ack": row.ack,
+        "raw_seq": segment.seq,
+        "raw_ack": segment.ack,
+        "length": segment.length,
+        "window": row.window,
+        "raw_window": segment.window,
+        "tsval": tsval,
+        "tsecr": tsecr,
+        "client_state": row.states[0].name,
+        "server_state": row.states[1].name,
+        "client_proven": row.proven[0],
+        "server_proven": row.proven[1],
+        "step": None if row.step is None else STEP_WORDS[row.step],
+        "step_repeat": row.step_repeat,
+        "analysis": 0,
+        "rtt": None,
+        "acks_frame": None,
+        "bytes_in_flight": None,
+        "interface": None,
+        "copy_of": None,
+    }
+
+
+def option(row: OptionRow) -> Row:
+    options = row.segment.options
+    return {
+        "frame": row.segment.frame,
+        "mss": options.mss,
+        "wscale": options.wscale,
+        "sack_permitted": options.sack_permitted,
+        "sack": row.sack,
+        "fast_open": options.fast_open,
+        "mptcp": bool(options.mptcp),
+        "md5": options.md5,
+        "ao": options.ao,
+        "user_timeout": options.user_timeout_s,
+    }
+
+
+# ------------------------------------------------------------------------------------------------------------ flows
+
+
+def place(flow: Flow, endpoint: int) -> tuple[str, int]:
+    """Address and port of an end."""
+    number, port = flow.pair.places[flow.client_side if endpoint == 0 else 1 - flow.client_side]
+    return address(flow.pair.version, number), port
+
+
+def both(name: str, of: Any, flow: Flow) -> Row:
+    return {f"{word}_{name}": of(end) for word, end in zip(ENDPOINT_WORDS, flow.ends, strict=True)}
+
+
+def offered(end: End, name: str) -> int | None:
+    return getattr(end.options, name) if end.opened else None
+
+
+def flow_row(flow: Flow, kinds: Counter) -> Row:
+    (client, client_port), (server, server_port) = place(flow, 0), place(flow, 1)
+    row: Row = {
+        "flow": flow.number,
+        "client": client,
+        "client_port": client_port,
+        "server": server,
+        "server_port": server_port,
+        "role_evidence": ROLE_WORDS[flow.role],
+        "start": flow.start_ns,
+        "end": flow.end_ns,
+        "duration": (flow.end_ns - flow.start_ns) / 1e9,
+    }
+    for name in ("packets", "bytes", "retransmitted", "retransmitted_bytes"):
+        row |= both(name, lambda end, name=name: getattr(end, name), flow)
+    row |= {
+        "handshake": HANDSHAKE_WORDS[flow.handshake],
+        "syn_attempts": flow.syn_attempts,
+        "synack_attempts": flow.synack_attempts,
+        "open_1": flow.open_1,
+        "open_2": flow.open_2,
+        "open_3": flow.open_3,
+        **both("isn", lambda end: end.isn, flow),
+        "syn_rtt": seconds(flow.syn_ns, flow.synack_ns),
+        "handshake_ack_rtt": seconds(flow.synack_ns, flow.ack_ns),
+        "irtt": seconds(flow.syn_ns, flow.ack_ns),
+        **both("mss", lambda end: offered(end, "mss"), flow),
+        **both("wscale", lambda end: offered(end, "wscale"), flow),
+    }
+    row |= agreed(flow)
+    row |= {
+        "close": CLOSE_WORDS[flow.close],
+        "closed_by": None if flow.closed_by is None else ENDPOINT_WORDS[flow.closed_by],
+        "close_1": flow.close_1,
+        "close_2": flow.close_2,
+        "close_3": flow.close_3,
+        "close_4": flow.close_4,
+        **both("state", lambda end: end.state.name, flow),
+        **both("path", path, flow),
+        "completeness": flow.completeness,
+        "conn_state": None,
+        "history": None,
+        "rtt_min": None,
+        "rtt_median": None,
+        "rtt_max": None,
+        "reused_from": flow.earlier.number if flow.earlier else None,
+    }
+    return row | {"n_" + CATALOGUE[kind].name.replace("-", "_"): kinds[kind] for kind in Kind}
+
+
+def agreed(flow: Flow) -> Row:
+    """What both ends offered; not known where a SYN was not seen."""
+    client, server = flow.ends
+    known = client.opened and server.opened
+
+    def by_both(has: Any) -> bool | None:
+        return bool(has(client.options) and has(server.options)) if known else None
+
+    return {
+        "sack": by_both(lambda options: options.sack_permitted),
+        "timestamps": by_both(lambda options: options.timestamps is not None),
+        "ecn": (flow.ecn_offered and flow.ecn_agreed) if known else None,
+        "fast_open": client.fast_open if client.opened else None,
+        "mptcp": by_both(lambda options: options.mptcp),
+    }
+
+
+def path(end: End) -> str | None:
+    return ">".join(state.name for state in end.path[:PATH_STEPS]) or None
+
+
+# --------------------------------------------------------------------------------------------- transitions, anomalies
+
+
+def transition(change: Change, flows: list[Flow]) -> Row:
+    where, port = place(flows[change.flow], change.endpoint)
+    return {
+        "time": change.time_ns,
+        "frame": change.frame,
+        "flow": change.flow,
+        "endpoint": ENDPOINT_WORDS[change.endpoint],
+        "address": where,
+        "port": port,
+        "old": change.old.name,
+        "new": change.new.name,
+        "event": change.event.name,
+        "evidence": EVIDENCE_WORDS[change.evidence],
+        "proven_by": change.proven_by,
+        "refuted_by": change.refuted_by,
+    }
+
+
+def anomaly(it: Anomaly) -> Row:
+    entry = CATALOGUE[it.kind]
+    return {
+        "frame": it.frame,
+        "time": it.time_ns,
+        "flow": it.flow,
+        "endpoint": None if it.endpoint is None else ENDPOINT_WORDS[it.endpoint],
+        "kind": entry.name,
+        "severity": entry.severity,
+        "related_frame": it.related_frame or None,
+        "detail": None if it.detail is Detail.NONE else DETAIL_WORDS[it.detail],
+    }
+
+
+# -------------------------------------------------------------------------------------------------------------- all
+
+
+def frames(replay: Replay, interfaces: list[str | None], files: list[str]) -> dict[str, list[Row]]:
+    """All frames of a replay that is concluded."""
+    kinds: dict[int, Counter] = {}
+    for it in replay.log.anomalies:
+        kinds.setdefault(it.flow, Counter())[it.kind] += 1
+    return {
+        "packets": packets(replay, interfaces, files),
+        "options": [option(row) for row in replay.options],
+        "flows": [flow_row(flow, kinds.get(flow.number, Counter())) for flow in replay.flows],
+        "transitions": [transition(change, replay.flows) for change in replay.log.changes],
+        "anomalies": [anomaly(it) for it in replay.log.anomalies],
+    }
+
+
+def skipped(replay: Replay) -> dict[str, int]:
+    return {SKIPPED_WORDS[reason]: count for reason, count in replay.skipped.items()}
+
+
+def local_addresses(replay: Replay) -> tuple[str, ...]:
+    """The capturing host's own: on the loopback interface, or only ever on this side."""
+    own = [key for key, seen in replay.local.items() if "loopback" in seen or seen == {"local"}]
+    return tuple(sorted(address(*key) for key in own))
