@@ -17,7 +17,8 @@ def address_words(addresses: npt.NDArray[np.void]) -> pa.Array:
     """Write each row of ADDRESS as text, IPv6 as RFC 5952 has it: a string array."""
     octets = addresses["lo"].astype(">u4").view(np.uint8).reshape(-1, 4)
     numbers = pa.array([str(number) for number in range(256)], pa.large_string())
-    words = pc.binary_join_element_wise(*(numbers.take(pa.array(octets[:, place])) for place in range(4)), ".")
+    parts = (numbers.take(pa.array(octets[:, place])) for place in range(4))
+    words = pc.binary_join_element_wise(*parts, pa.scalar(".", pa.large_string()))
     version_6 = addresses["version"] == 6
     if not version_6.any():
         return words
