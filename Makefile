@@ -5,8 +5,6 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 JOBS   ?= 2
-# The part of the suite that calls compiled kernels: what array bounds can be checked in.
-BOUNDS ?= tests/capture tests/decode tests/flows tests/tracker tests/frames
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -35,9 +33,9 @@ test: setup  ## set up, then pass the tests and run the notebooks (tshark and tc
 	  || echo "tests that ask tshark or tcpdump will be skipped: apt-get install tshark tcpdump" >&2
 	$(BIN)/python -m pytest -n $(JOBS) --nbmake tests notebooks
 
-test-bounds: setup  ## the tests of the kernels again, array bounds checked, with an empty kernel cache of their own
+test-bounds: setup  ## the tests again, array bounds checked, with an empty kernel cache of their own
 	@cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && \
-	  NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$$cache" $(BIN)/python -m pytest -n $(JOBS) $(wildcard $(BOUNDS))
+	  NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$$cache" $(BIN)/python -m pytest -n $(JOBS) tests
 
 lint: setup  ## formatting, lint and types, changing nothing
 	$(BIN)/ruff format --check .

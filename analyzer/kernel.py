@@ -52,7 +52,7 @@ def is_warm() -> bool:
     return folder.is_dir() and any(folder.rglob("*.nbc"))
 
 
-import numba  # noqa: E402  # after the functions above, which the command line's notice uses
+import numba  # after the functions above, which the command line's notice uses
 
 numba.config.CACHE_DIR = str(cache_folder())
 

@@ -61,7 +61,9 @@ class Buffers:
             self._stretches.append((array[0], array[0] + array[1]))
             return
         address = array.__array_interface__["data"][0]
-        if array.flags.c_contiguous or array.flags.f_contiguous:
+        if not any(array.strides):  # one value, shown as often as there are rows
+            self._stretches.append((address, address + array.itemsize))
+        elif array.flags.c_contiguous or array.flags.f_contiguous:
             self._stretches.append((address, address + array.nbytes))
         else:  # every n-th of a wider row: the bytes between belong to others
             self._scattered[(address, array.shape, array.strides, array.itemsize)] = array.nbytes

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from analyzer.capture.records import Records
 from analyzer.decode.records import decode
 from analyzer.decode.segment import SEGMENT, Skipped
+
+if TYPE_CHECKING:
+    from analyzer.capture.records import Records
 
 
 class SegmentBatch:

@@ -17,8 +17,5 @@ def u16(data: Any, offset: int) -> int:
 def u32(data: Any, offset: int) -> int:
     """Four bytes, network order."""
     return (
-        (int(data[offset]) << 24)
-        | (int(data[offset + 1]) << 16)
-        | (int(data[offset + 2]) << 8)
-        | int(data[offset + 3])
+        (int(data[offset]) << 24) | (int(data[offset + 1]) << 16) | (int(data[offset + 2]) << 8) | int(data[offset + 3])
     )

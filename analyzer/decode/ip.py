@@ -16,7 +16,16 @@ from analyzer.decode.segment import Skipped
 from analyzer.kernel import part
 
 TCP, ICMP, ICMPV6 = 6, 1, 58
-_HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTHENTICATION, _DESTINATION, _MOBILITY, _HIP, _SHIM6 = 0, 43, 44, 51, 60, 135, 139, 140
+_HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTHENTICATION, _DESTINATION, _MOBILITY, _HIP, _SHIM6 = (
+    0,
+    43,
+    44,
+    51,
+    60,
+    135,
+    139,
+    140,
+)
 _MOST_EXTENSIONS = 16
 _LONGEST = 1 << 24  # octets; a frame that claims more is lying, and 32 bits of length must hold it
 

@@ -91,9 +91,9 @@ def _options(data: Any, offset: int, end: int, segment: Any, sack: Any) -> None:
             segment.wscale = min(int(data[offset + 2]), 127)
         elif kind == 4 and size == 2:
             found |= OPTION_SACK_PERMITTED
-        elif kind == 34:
-            found |= OPTION_FAST_OPEN
-        elif (kind == 253 or kind == 254) and size >= 4 and u16(data, offset + 2) == _EXPERIMENT_FAST_OPEN:
+        elif kind == 34 or (
+            (kind == 253 or kind == 254) and size >= 4 and u16(data, offset + 2) == _EXPERIMENT_FAST_OPEN
+        ):
             found |= OPTION_FAST_OPEN
         elif kind == 30 and size >= 3:
             found |= OPTION_MPTCP

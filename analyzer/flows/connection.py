@@ -114,7 +114,7 @@ PAIR_STATE = np.dtype(
     ],
     align=True,
 )
-"""What the replay keeps of each pair of the flow table; apart from it, so that the next batch may look its pairs up meanwhile."""
+"""What the replay keeps of each pair; apart from the flow table, so that the next batch may be looked up meanwhile."""
 
 
 class Connections(NamedTuple):

@@ -35,9 +35,10 @@ def find_incarnation(segment: Any, pair: Any, connections: Any) -> int:
         if not sender.known & KNOWN_BASE or sender.isn == segment.seq:
             return newest  # the same SYN again, its SYN-ACK was seen first, or the other half of a simultaneous open
         earlier = connections.flows[newest].earlier
-        if earlier >= 0 and connections.ends[2 * earlier + end_of_source(segment, connections.flows[earlier])].isn == segment.seq:  # fmt: skip
-            return earlier  # an old duplicate
-        return -1
+        if earlier < 0:
+            return -1
+        sent_before = connections.ends[2 * earlier + end_of_source(segment, connections.flows[earlier])]
+        return earlier if sent_before.isn == segment.seq else -1  # an old duplicate, or new
     earlier = connections.flows[newest].earlier
     if earlier >= 0 and _misfit(segment, earlier, connections) < _misfit(segment, newest, connections):
         return earlier

@@ -31,14 +31,14 @@ def _pair(keys: Any, at: int, word: Any) -> Any:
 
 
 @part
-def hash_address(keys: Any, hi: Any, lo: Any, version: int) -> int:
+def hash_address(keys: Any, hi: Any, lo: Any, version: int) -> Any:
     """Hash an address to 32 bits."""
     total = keys[_WORDS] + _pair(keys, 0, hi) + _pair(keys, 2, lo) + _pair(keys, 4, np.uint64(version))
     return np.int64(total >> np.uint64(32))
 
 
 @part
-def hash_key(keys: Any, a_hi: Any, a_lo: Any, b_hi: Any, b_lo: Any, ports: Any, tags: Any) -> int:
+def hash_key(keys: Any, a_hi: Any, a_lo: Any, b_hi: Any, b_lo: Any, ports: Any, tags: Any) -> Any:
     """Hash a flow's key to 32 bits; ports and tags are one word each."""
     total = (
         keys[_WORDS]

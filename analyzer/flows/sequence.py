@@ -17,13 +17,13 @@ _HALF = 1 << 31
 
 
 @part
-def distance(number: Any, reference: Any) -> int:
+def distance(number: Any, reference: Any) -> Any:
     """How far a 32-bit number lies ahead of a reference, -2**31 .. 2**31 - 1."""
     return ((np.int64(number) - np.int64(reference) + _HALF) & (_SPACE - 1)) - _HALF
 
 
 @part
-def relative(number: Any, base: Any, near: int) -> int:
+def relative(number: Any, base: Any, near: Any) -> Any:
     """Unwrap a 32-bit number: relative to base, the candidate that lies nearest to the 64-bit relative number near."""
     return near + distance(number, np.int64(base) + near)
 

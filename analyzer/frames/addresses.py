@@ -31,7 +31,8 @@ def address_type(addresses: npt.NDArray[np.void]) -> pd.CategoricalDtype:
     """The dtype of every column of addresses: category i is address number i."""
     categories = pd.Index(pd.array(address_words(addresses), dtype="str"))
     # The flow table gave each address one number; to have pandas check that takes longer than all the rest here.
-    return pd.CategoricalDtype._from_fastpath(categories, ordered=False)
+    dtype: pd.CategoricalDtype = pd.CategoricalDtype._from_fastpath(categories, ordered=False)  # type: ignore[attr-defined]
+    return dtype
 
 
 def local_addresses(addresses: npt.NDArray[np.void]) -> tuple[str, ...]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.capture.records import CaptureInfo, Records, Source
 from analyzer.decode.batch import SegmentBatch
 from analyzer.decode.segment import SKIPPED_WORDS, Skipped
 from analyzer.flows import connection, table
@@ -22,6 +21,8 @@ from analyzer.tracker.timers import timers
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from analyzer.capture.records import CaptureInfo, Records, Source
 
 Progress = Callable[[float | None, int], None]
 
@@ -112,7 +113,7 @@ class Tracking:
         """Records that gave no row, by reason."""
         return {SKIPPED_WORDS[reason]: int(self._skipped[reason]) for reason in Skipped if self._skipped[reason]}
 
-    def conclude(self, final: bool = True) -> None:
+    def conclude(self) -> None:
         """Say what only the end shows: timers that ran out, handshakes and closes. Once, unless on a copy."""
         flows = int(self.connections.counts[0])
         due = count_due(self.connections.ends, 2 * flows, self.last_ns)
@@ -132,7 +133,10 @@ class Tracking:
         copy.table = self.table
         flows = int(self.connections.counts[0])
         copy.connections = connection.Connections(
-            self.connections.pairs.copy(), self.connections.flows[:flows].copy(), self.connections.ends[: 2 * flows].copy(), self.connections.counts.copy()
+            self.connections.pairs.copy(),
+            self.connections.flows[:flows].copy(),
+            self.connections.ends[: 2 * flows].copy(),
+            self.connections.counts.copy(),
         )
         copy.log = logs.Log(self.log.transitions.copy(), self.log.anomalies.copy(), self.log.counts.copy())
         copy.columns, copy.options, copy.rows, copy.last_ns = self.columns, self.options, self.rows, self.last_ns

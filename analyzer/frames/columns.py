@@ -6,16 +6,19 @@ kernels' rows serve as columns as they are.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pandas.api.extensions import ExtensionArray
 
 from analyzer.tracker.packets import PacketColumns, is_written
 
+if TYPE_CHECKING:
+    from pandas.api.extensions import ExtensionArray
+
 Array = npt.NDArray[Any]
+_TIME = pd.DatetimeTZDtype("ns", "UTC")
 
 
 def constant(value: Any, rows: int, dtype: Any) -> Array:
@@ -36,8 +39,7 @@ def is_constant(values: Array) -> bool:
 
 def times(nanoseconds: Array) -> Any:
     """Nanoseconds since 1970 as UTC times, in place."""
-    naive = nanoseconds.view("M8[ns]") if nanoseconds.dtype == np.int64 else nanoseconds
-    return pd.DatetimeIndex(pd.arrays.DatetimeArray._simple_new(naive, dtype=np.dtype("M8[ns]"))).tz_localize("UTC").array  # fmt: skip
+    return pd.arrays.DatetimeArray._from_sequence(nanoseconds, dtype=_TIME, copy=False)  # type: ignore[attr-defined]
 
 
 def words(codes: Array, vocabulary: tuple[str, ...]) -> pd.Categorical:

@@ -37,7 +37,8 @@ def flows(flows: Rows, ends: Rows, pairs: Rows, names: pd.CategoricalDtype, anom
         "end": c.times(flows["end_ns"]),
         "duration": (flows["end_ns"] - flows["start_ns"]) / _SECOND_NS,
     }
-    for name, dtype in (("packets", np.int32), ("bytes", np.int64), ("retransmitted", np.int32), ("retransmitted_bytes", np.int64)):  # fmt: skip
+    sums = {"packets": np.int32, "bytes": np.int64, "retransmitted": np.int32, "retransmitted_bytes": np.int64}
+    for name, dtype in sums.items():
         data[f"client_{name}"] = client[name].view(dtype)
         data[f"server_{name}"] = server[name].view(dtype)
     data |= _opening(flows, client, server)
@@ -67,7 +68,9 @@ def _opening(flows: Rows, client: Rows, server: Rows) -> dict[str, Any]:
     data["syn_rtt"] = _seconds(syn, synack)
     data["handshake_ack_rtt"] = _seconds(synack, ack)
     data["irtt"] = _seconds(syn, ack)
-    opened = {end: it["known"] & (KNOWN_SYN | KNOWN_SYN_ACK) != 0 for end, it in (("client", client), ("server", server))}
+    opened = {
+        end: it["known"] & (KNOWN_SYN | KNOWN_SYN_ACK) != 0 for end, it in (("client", client), ("server", server))
+    }
     for end, it in (("client", client), ("server", server)):
         absent = ~opened[end] | (it["mss"] < 0)
         data[f"{end}_mss"] = c.integers(np.where(absent, 0, it["mss"]).astype(np.uint16), absent)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from analyzer.capture.records import CaptureInfo
 from analyzer.decode import segment
 from analyzer.frames import columns as c
 from analyzer.frames import vocabulary as v
-from analyzer.tracker.packets import OptionColumns, PacketColumns
+
+if TYPE_CHECKING:
+    from analyzer.capture.records import CaptureInfo
+    from analyzer.tracker.packets import OptionColumns, PacketColumns
 
 _LETTERS = "FSRP.UEWe"  # tcpdump's, from the lowest bit; it knows no letter for the other three
 
@@ -86,7 +88,8 @@ def _index(ahead: Any) -> pd.Index:
     if not rows or ahead[0] == ahead[-1]:  # they never go back
         first = int(ahead[0]) + 1 if rows else 1
         return pd.RangeIndex(first, first + rows, name="frame")
-    return pd.Index(ahead + np.arange(1, rows + 1), name="frame", copy=False)
+    index: pd.Index = pd.Index(ahead + np.arange(1, rows + 1), name="frame", copy=False)
+    return index
 
 
 def _flags(bits: Any) -> pd.Categorical:
@@ -99,7 +102,7 @@ def _flags(bits: Any) -> pd.Categorical:
 
 
 def _interfaces(columns: PacketColumns, rows: int, info: CaptureInfo) -> pd.Categorical:
-    """pcapng's interface names (its number where it has none), or SLL2's interface indices; NA where there is neither."""
+    """Pcapng's interface names (its number where it has none), or SLL2's interface indices; NA where there is neither."""
     capture, index = c.optional(columns, "interface", rows), c.optional(columns, "ifindex", rows)
     if not c.is_constant(index):
         codes, values = pd.factorize(index)

@@ -151,12 +151,10 @@ def take_fin(segment: Any, number: int, me: Any, you: Any, log: Any) -> None:
 
 
 @seldom
-def on_reset(
-    segment: Any, flow: Any, number: int, me: Any, you: Any, seq: int, ack: int, log: Any
-) -> tuple[int, bool]:
+def on_reset(segment: Any, flow: Any, number: int, me: Any, you: Any, seq: int, ack: int, log: Any) -> tuple[int, bool]:
     """RST."""
     time_ns, frame = segment.time_ns, segment.frame
-    detail = _reset_refusal(segment, me, you, seq, ack)
+    detail = _reset_refusal(me, you, seq, ack)
     _reset_sender(segment, number, me, you, seq, log)
     if detail != _NO_DETAIL:
         note(_UNACCEPTABLE, detail, me.endpoint, 0, segment, number, log)
@@ -183,7 +181,7 @@ def on_reset(
 
 
 @part
-def _reset_refusal(segment: Any, me: Any, you: Any, seq: int, ack: int) -> int:
+def _reset_refusal(me: Any, you: Any, seq: int, ack: int) -> int:
     """Why the receiver must not obey an RST (3.10.7, RFC 5961), or no detail if it must."""
     state = you.state
     if state == SYN_SENT:
@@ -196,7 +194,9 @@ def _reset_refusal(segment: Any, me: Any, you: Any, seq: int, ack: int) -> int:
         return _NO_DETAIL
     if you.known & KNOWN_PEER_FIN and seq == lowest - 1:
         return _NO_DETAIL  # Linux takes the FIN's own number too (tcp_reset_check)
-    if (state == SYN_RCVD or state == FIN_WAIT_2 or state == TIME_WAIT) and lowest <= seq < max(you.window_right, lowest + 1):
+    if (state == SYN_RCVD or state == FIN_WAIT_2 or state == TIME_WAIT) and lowest <= seq < max(
+        you.window_right, lowest + 1
+    ):
         return _NO_DETAIL
     return _NOT_AT_RCV_NXT
 

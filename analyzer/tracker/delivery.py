@@ -22,7 +22,9 @@ _REORDERING_NS = 3_000_000  # Wireshark's, where the round trip is unknown
 
 
 @part
-def on_text(segment: Any, flow: Any, number: int, me: Any, you: Any, seq: int, span: int, control: bool, log: Any) -> None:
+def on_text(
+    segment: Any, flow: Any, number: int, me: Any, you: Any, seq: int, span: int, control: bool, log: Any
+) -> None:
     """Take in span numbers (payload, SYN, FIN) from seq on; control: the segment has a SYN or FIN."""
     length, end = segment.length, seq + span
     if me.next == 0 and not control and me.packets == 0:  # midstream: what was before is not known
@@ -92,11 +94,16 @@ def on_ack(segment: Any, number: int, me: Any, you: Any, seq: int, ack: int, pur
     """Take in an acknowledgement; pure: no payload, no SYN, FIN or RST."""
     if ack > you.next and you.packets > 0:
         note(_ACK_OF_UNSEEN, _NO_DETAIL, me.endpoint, 0, segment, number, log)
-    elif pure and me.packets > 0 and ack == me.acked and segment.window == me.window and seq == me.next and you.next > ack:  # fmt: skip
-        me.duplicate_acks = min(me.duplicate_acks + 1, 65535)
+    elif (
+        pure
+        and you.next > ack
+        and ack == me.acked
+        and segment.window == me.window
+        and seq == me.next
+        and me.packets > 0
+    ):
         note(_DUPLICATE_ACK, _NO_DETAIL, me.endpoint, 0, segment, number, log)
-    if ack > you.next:
-        you.next = ack
+    you.next = max(you.next, ack)
     if ack > you.contiguous:
         you.contiguous = ack
         close_hole(you)

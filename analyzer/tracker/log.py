@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.kernel import part, seldom
+from analyzer.kernel import seldom
 
 TRANSITION = np.dtype(
     [

@@ -90,9 +90,9 @@ def on_syn_ack(segment: Any, flow: Any, number: int, me: Any, you: Any, ack: int
     if repeated:
         me.known |= KNOWN_REPEATED
         server_round_trip = flow.synack_ns - flow.syn_ns if flow.syn_ns else 0
-        if is_assumed(me.established_row, log) and time_ns - me.moved_ns >= server_round_trip:
-            if refute(me, me.established_row, frame, log):
-                note(_ACK_IGNORED, _NO_DETAIL, me.endpoint, flow.open_3, segment, number, log)
+        ignored = is_assumed(me.established_row, log) and time_ns - me.moved_ns >= server_round_trip
+        if ignored and refute(me, me.established_row, frame, log):
+            note(_ACK_IGNORED, _NO_DETAIL, me.endpoint, flow.open_3, segment, number, log)
     else:
         refute(me, me.ended_row, frame, log)
         prove(me, me.listen_row, frame, log)
@@ -106,7 +106,9 @@ def on_syn_ack(segment: Any, flow: Any, number: int, me: Any, you: Any, ack: int
         move(me, _SEND_SYN_ACK, PROVEN, time_ns, frame, number, log)
     me.known |= KNOWN_SYN_ACK
     acceptable = 1 <= ack <= max(you.next, 1)
-    if acceptable and (you.state == SYN_SENT or you.state == UNKNOWN or (you.state == SYN_RCVD and me.known & KNOWN_SYN)):
+    if acceptable and (
+        you.state == SYN_SENT or you.state == UNKNOWN or (you.state == SYN_RCVD and me.known & KNOWN_SYN)
+    ):
         you.established_row = move(you, _RCV_SYN_ACK, ASSUMED, time_ns, frame, number, log)
         you.moved_ns = time_ns
     return _SIMULTANEOUS_2 if me.known & KNOWN_SYN else _OPEN_2, repeated

@@ -35,7 +35,7 @@ def count_due(ends: Any, count: int, last_ns: int) -> int:
     """How many ends have a timer that runs out by then: so many rows ``conclude`` will write."""
     due = 0
     for i in range(count):
-        due += 0 < ends[i].deadline_ns <= last_ns
+        due += ends[i].deadline_ns != 0 and ends[i].deadline_ns <= last_ns
     return due
 
 
@@ -49,7 +49,7 @@ def conclude(flows: Any, ends: Any, count: int, last_ns: int, log: Any) -> None:
         flow, client, server = flows[number], ends[2 * number], ends[2 * number + 1]
         expire(client, last_ns, number, log)
         expire(server, last_ns, number, log)
-        flow.handshake = _handshake(flow, client)
+        flow.handshake = _handshake(flow)
         flow.close = _close(flow, client, server, log)
         if client.packets + server.packets > 1:
             flow.completeness |= flow.first_bits
@@ -76,7 +76,7 @@ def _note(kind: int, endpoint: int, frame: int, time_ns: int, number: int, log: 
 
 
 @part
-def _handshake(flow: Any, client: Any) -> int:
+def _handshake(flow: Any) -> int:
     if flow.marks & MARK_REFUSED:
         return _REFUSED
     if flow.marks & MARK_SIMULTANEOUS_OPEN:

@@ -34,9 +34,7 @@ _AFTER_CLOSE, _ALIVE, _IN_TIME_WAIT = int(Detail.AFTER_CLOSE), int(Detail.EARLIE
 
 
 @kernel
-def replay(
-    segments: Any, sacks: Any, filled: int, connections: Any, log: Any, options: Any, timers: Any
-) -> None:
+def replay(segments: Any, sacks: Any, filled: int, connections: Any, log: Any, options: Any, timers: Any) -> None:
     """Replay a batch.
 
     Parameters
@@ -149,7 +147,9 @@ def _between_incarnations(segment: Any, number: int, pair: Any, connections: Any
     elif number == earlier and segment.flags & (SYN | RST) == 0 and segment.flags & ACK:
         sender_new = connections.ends[2 * newest + end_of_source(segment, connections.flows[newest])]
         if sender_new.state == LISTEN or sender_new.state == UNKNOWN:
-            note(_HALF_OPEN, _NO_DETAIL, sender_new.endpoint, connections.flows[newest].first_frame, segment, number, log)
+            note(
+                _HALF_OPEN, _NO_DETAIL, sender_new.endpoint, connections.flows[newest].first_frame, segment, number, log
+            )
 
 
 @part
@@ -181,7 +181,7 @@ def _relative_numbers(segment: Any, flow: Any, number: int, me: Any, you: Any, l
 
 @part
 def _scaled_window(segment: Any, me: Any, you: Any) -> int:
-    """The window in bytes: by the sender's own scale (RFC 7323 section 2), never in a SYN, not at all if one SYN lacks the option."""
+    """The window in bytes, by the sender's own scale: never in a SYN, not if one SYN lacks the option (RFC 7323, 2)."""
     if segment.flags & SYN or me.wscale < 0:
         return segment.window
     if you.known & (KNOWN_SYN | KNOWN_SYN_ACK) and you.wscale < 0:
@@ -204,7 +204,9 @@ def _segment(
         return step, repeated
     if not syn and is_assumed(me.ended_row, log):
         refute(me, me.ended_row, segment.frame, log)  # it goes on: it was not over
-    acceptable = ack >= 0 and is_acceptable_ack(me, you, ack) and not (syn and ack > max(you.next, 1) and you.packets > 0)
+    acceptable = (
+        ack >= 0 and is_acceptable_ack(me, you, ack) and not (syn and ack > max(you.next, 1) and you.packets > 0)
+    )
     counted_ack = ack if acceptable else -1
     if syn and flags & ACK:
         step, repeated = on_syn_ack(segment, flow, number, me, you, ack, log)

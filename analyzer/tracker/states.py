@@ -89,7 +89,9 @@ TRANSITIONS: tuple[Transition, ...] = (
     Transition(_S.SYN_RCVD, _E.RCV_ACK_OF_SYN, _S.ESTABLISHED, "3.10.7.4"),
     Transition(_S.UNKNOWN, _E.RCV_SYN_ACK, _S.ESTABLISHED, "3.10.7.3", "its SYN was not captured"),
     # --- midstream: what an end of which nothing is known must be, having sent or been sent such a segment
-    Transition(_S.UNKNOWN, _E.SEND_DATA, _S.ESTABLISHED, "3.10.7.4", "may send: ESTABLISHED, or CLOSE_WAIT after a FIN"),
+    Transition(
+        _S.UNKNOWN, _E.SEND_DATA, _S.ESTABLISHED, "3.10.7.4", "may send: ESTABLISHED, or CLOSE_WAIT after a FIN"
+    ),
     Transition(_S.UNKNOWN, _E.RCV_DATA, _S.ESTABLISHED, "3.10.7.4", "what such a segment is sent to"),
     Transition(_S.LISTEN, _E.SEND_DATA, _S.ESTABLISHED, "3.10.7.4", "its SYN-ACK was not captured"),
     Transition(_S.UNKNOWN, _E.SEND_FIN, _S.FIN_WAIT_1, "3.10.4"),

@@ -6,10 +6,9 @@ again. Nothing ticks: a timer is looked at when the next segment of its flow com
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from analyzer.kernel import part
-from analyzer.settings import Settings
 from analyzer.tracker.machine import ASSUMED, move
 from analyzer.tracker.states import (
     CLOSING,
@@ -21,6 +20,9 @@ from analyzer.tracker.states import (
     TIME_WAIT,
     Event,
 )
+
+if TYPE_CHECKING:
+    from analyzer.settings import Settings
 
 _TIMEOUT_2MSL, _GIVE_UP = int(Event.TIMEOUT_2MSL), int(Event.GIVE_UP)
 

@@ -61,7 +61,7 @@ def test_the_client_sends_a_reset(state, start, mine, its, other):
 
 
 @pytest.mark.parametrize(("state", "start", "mine", "its", "other"), SYNCHRONISED)
-@pytest.mark.parametrize("away", [-1000, 1_000_000])
+@pytest.mark.parametrize("away", [-1000, 20_000_000])
 def test_a_reset_out_of_the_window_moves_nobody(state, start, mine, its, other, away):
     """Neither its receiver, who must not obey, nor the sender that it names: it is a late reply or forged."""
     before = play(start()).analysis.packets.iloc[-1]
@@ -89,7 +89,7 @@ def test_a_reset_within_the_window_is_challenged(state, start, its):
 def test_syn_sent_obeys_a_reset_that_acknowledges_its_syn_only():
     play(
         f"""{syn_sent()}
-        0.010 S>C R. seq=0 ack=4711        | SYN_SENT LISTEN~ ! reset-unacceptable
+        0.010 S>C R. seq=0 ack=4711        | SYN_SENT ? ! reset-unacceptable
         """,
         numbers=False,
     ).ends(client_state="SYN_SENT", handshake="syn only", close="still open")

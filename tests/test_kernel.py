@@ -1,0 +1,72 @@
+"""Compiled kernels: where their cache lies, and that array bounds are checked where that is asked for."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+BEYOND = """
+import numpy as np
+from analyzer.kernel import kernel
+
+@kernel
+def read(array, index):
+    return array[index]
+
+print(read(np.arange(4), 2))
+read(np.arange(4), 4)
+"""
+
+
+def python(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    names = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    return subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, env=names | environment, check=False
+    )
+
+
+def folder(**environment: str) -> str:
+    script = "from analyzer.kernel import cache_folder, is_warm; print(cache_folder(), is_warm())"
+    return python(script, **environment).stdout
+
+
+def test_reading_beyond_an_array_is_an_error_where_bounds_are_checked(tmp_path):
+    script = tmp_path / "beyond.py"  # numba caches what lies in a file only
+    script.write_text(BEYOND)
+    names = {
+        **os.environ,
+        "NUMBA_BOUNDSCHECK": "1",
+        "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
+        "PYTHONPATH": str(ROOT),
+    }
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=names, check=False)
+    assert done.stdout == "2\n"
+    assert "IndexError: index is out of bounds" in done.stderr
+
+
+def test_the_cache_knows_the_bounds_switch_and_where_the_user_wants_it(tmp_path):
+    plain = folder(XDG_CACHE_HOME=str(tmp_path))
+    assert plain.startswith(str(tmp_path / "tcp-handshake-analyzer"))
+    assert plain.endswith(" False\n")
+    checked = folder(XDG_CACHE_HOME=str(tmp_path), NUMBA_BOUNDSCHECK="1")
+    assert checked != plain
+    assert folder(NUMBA_CACHE_DIR=str(tmp_path / "own")).startswith(str(tmp_path / "own"))
+
+
+@pytest.mark.kernels
+def test_the_first_use_says_so_once(tmp_path):
+    capture = ROOT / "captures" / "life-of-a-connection" / "any.pcap"
+    script = (
+        f"import sys; from analyzer.cli import main; sys.exit(main(['flows', {str(capture)!r}, '--format', 'csv']))"
+    )
+    first, second = (python(script, NUMBA_CACHE_DIR=str(tmp_path)) for _ in range(2))
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert len(first.stderr.splitlines()) == 1
+    assert "first use" in first.stderr
+    assert second.stderr == ""
+    assert first.stdout == second.stdout
