@@ -300,13 +300,13 @@ def read(
     >>> analysis = analyzer.read("captures/life-of-a-connection/any.pcap")  # doctest: +SKIP
     >>> analysis.packets[["flags", "client_state", "server_state"]]  # doctest: +SKIP
     """
-    from analyzer.capture.files import open_capture
+    from analyzer.decode.text_source import open_source
     from analyzer.frames.build import analyse
 
     if copies not in ("mark", "keep"):
         raise ValueError(f"copies={copies!r}: it is 'mark' or 'keep'")
     settings = settings or Settings()
-    source = open_capture(paths, bpf=bpf, settings=settings)
+    source = open_source(paths, bpf=bpf, settings=settings)
     try:
         analysis = Analysis.of(analyse(source, settings, progress), settings)
     finally:

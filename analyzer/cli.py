@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import glob
+import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -119,11 +120,12 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
         )
         command(request, **given)
 
+    forms = (*FORMATS, "tcpdump") if command.__name__ == "packets" else FORMATS
     options = (
         click.argument("words", nargs=-1, metavar="CAPTURE... [BPF...]"),
         click.option("--port", type=click.IntRange(0, 65535), help="Only connections with this port at either end."),
         click.option("--flow", type=click.IntRange(0), help="Only the connection of this number."),
-        click.option("--format", "form", type=click.Choice(FORMATS), help="table if nothing else is said."),
+        click.option("--format", "form", type=click.Choice(forms), help="table if nothing else is said."),
         click.option("-o", "--output", metavar="FILE", help="Write there; its suffix names the format."),
         click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True),
         click.option("--strict", is_flag=True, help="Exit 4 if the input could be read only in part."),
@@ -212,6 +214,21 @@ def _print(request: Request, name: str, frame: pd.DataFrame) -> None:
         rows.write(name, frame, request.form, out)
 
 
+def _tcpdump_lines(request: Request) -> Iterator[str]:
+    """Yield the records' lines in tcpdump's words; only the number of a flow needs an analysis."""
+    from analyzer.decode.text_source import open_source
+    from analyzer.peers import tcpdump
+
+    frames = None if request.flow is None else set(_analysed(request).packets.index.tolist())
+    source = open_source(request.captures, bpf=request.bpf)
+    try:
+        yield from tcpdump.lines(source, port=request.port, frames=frames)
+    finally:
+        source.close()
+    for damage in source.info.damage:
+        talk(f"{damage.file}: byte {damage.offset}: {damage.what}; what stands before it is printed")
+
+
 def _print_lines(request: Request, lines: Iterator[str]) -> None:
     with Output(request.output) as out:
         for line in lines:
@@ -280,7 +297,13 @@ def read(request: Request, save: str | None) -> None:
 @_common
 @click.option("-c", "--count", type=click.IntRange(1), help="Only so many.")
 def packets(request: Request, count: int | None) -> None:
-    """Print one line a segment, as tcpdump does, with both ends' states; ~ marks a state that is assumed."""
+    """Print one line a segment, as tcpdump does, with both ends' states; ~ marks a state that is assumed.
+
+    --format tcpdump prints what tcpdump -nn -tt -r prints for TCP, up to the length, and no states.
+    """
+    if request.form == "tcpdump":
+        _print_lines(request, itertools.islice(_tcpdump_lines(request), count))
+        return
     analysis = _analysed(request)
     chosen = analysis.packets if count is None else analysis.packets.head(count)
     if request.form == "table":

@@ -6,6 +6,7 @@ Standard library only: what is held against the analyzer must not have come thro
 from __future__ import annotations
 
 import ipaddress
+import itertools
 import struct
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -107,9 +108,7 @@ def tcp(
     """A segment; ends (source and destination) are needed for its checksum; header replaces the header length."""
     options += END_OF_OPTIONS * (-len(options) % 4)
     words = 5 + len(options) // 4 if header is None else header
-    fixed = struct.pack(
-        ">HHIIHHHH", sport, dport, seq % 2**32, ack % 2**32, words << 12 | bits(flags), window, 0, 0
-    )
+    fixed = struct.pack(">HHIIHHHH", sport, dport, seq % 2**32, ack % 2**32, words << 12 | bits(flags), window, 0, 0)
     segment = fixed + options + payload
     if ends is not None:
         pseudo = packed(ends[0]) + packed(ends[1]) + struct.pack(">II", len(segment), TCP)
@@ -154,9 +153,7 @@ def ipv6(
 ) -> bytes:
     """A datagram; extensions are (its own type, its bytes but the first, which names the next header)."""
     chain = [*extensions, (protocol, b"")]
-    headers = b"".join(
-        bytes([following]) + rest for (_, rest), (following, _) in zip(chain[:-1], chain[1:], strict=True)
-    )
+    headers = b"".join(bytes([following]) + rest for (_, rest), (following, _) in itertools.pairwise(chain))
     total = len(headers) + len(payload) if length is None else length
     fixed = struct.pack(">IHBB", 6 << 28, total & 0xFFFF, chain[0][0], ttl)
     return fixed + packed(source) + packed(destination) + headers + payload

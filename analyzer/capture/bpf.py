@@ -373,6 +373,10 @@ class FilteredSource:
             self.info.filtered_out += len(records.offset) - len(passed.offset)
             yield passed
 
+    def stop(self) -> None:
+        """Stop the source."""
+        self._source.stop()
+
     def close(self) -> None:
         """Close the source."""
         self._source.close()

@@ -1,4 +1,4 @@
-"""Decompressing streams: gzip and zstd, in pieces of bounded size.
+"""Decompressing streams: gzip, xz, zstd and lz4, in pieces of bounded size.
 
 The compressed bytes go to the decompressor in pieces small enough that neither a bomb nor a corrupt place costs more
 than one piece: what lies before the damage is handed on to the last byte, and where the stream breaks off is known.
@@ -6,22 +6,30 @@ than one piece: what lies before the damage is handed on to the last byte, and w
 
 from __future__ import annotations
 
+import lzma
 import zlib
 from typing import TYPE_CHECKING
 
 from analyzer.errors import MissingDependency
 
 if TYPE_CHECKING:
+    import lz4.frame
     import zstandard
 
     from analyzer.capture.window import Stream
 
 GZIP_MAGIC = b"\x1f\x8b"
 ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
+XZ_MAGIC = b"\xfd7zXZ\0"
+LZ4_MAGIC = b"\x04\x22\x4d\x18"
 #: RFC 8878 section 3.1.2: 16 magic numbers of frames to skip.
 _SKIPPABLE = {(0x184D2A50 + i).to_bytes(4, "little") for i in range(16)}
 
 _PIECE = 64 * 1024
+#: Output asked for at once of those formats whose corrupt piece is lost.
+_SMALL_PIECE = 16 * 1024
+#: The most memory that an xz stream may ask for: ``xz -9`` needs 65 MiB.
+_XZ_MEMORY = 512 * 1024 * 1024
 _CUT = "the {} stream breaks off"
 _CORRUPT = "the {} stream is corrupt ({})"
 _GARBAGE = "after the {} stream comes something else"
@@ -69,6 +77,16 @@ class CompressedStream:
     def _decompress(self) -> bytes:
         """Return the next decompressed bytes, perhaps none."""
         raise NotImplementedError
+
+    def _pass(self, length: int) -> bytes:
+        """Pass over so many compressed bytes."""
+        while length > len(self._input):
+            length -= len(self._input)
+            self._input.clear()
+            if not self._more():
+                return self._stop(_CUT)
+        del self._input[:length]
+        return b""
 
     def _more(self) -> bool:
         """Take more compressed bytes; False at their end."""
@@ -210,23 +228,101 @@ class ZstdStream(CompressedStream):
             self._frame = None
             return self._stop(_CORRUPT, str(error).rpartition(": ")[2])
 
-    def _pass(self, length: int) -> bytes:
-        while length > len(self._input):
-            length -= len(self._input)
-            self._input.clear()
-            if not self._more():
+
+class XzStream(CompressedStream):
+    """xz (tukaani.org/xz/xz-file-format.txt), also several streams one after another, with padding between."""
+
+    name = "xz"
+
+    def __init__(self, source: Stream, prefix: bytes) -> None:
+        super().__init__(source, prefix)
+        self._unpack: lzma.LZMADecompressor | None = None
+
+    def _decompress(self) -> bytes:
+        if self._unpack is None:
+            padding = 0
+            while not (stripped := self._input.lstrip(b"\0")):
+                padding += len(self._input)
+                self._input.clear()
+                if not self._more():
+                    return self._stop(None if padding % 4 == 0 else _GARBAGE)
+            padding += len(self._input) - len(stripped)
+            self._input = stripped
+            if not self._need(len(XZ_MAGIC)):
                 return self._stop(_CUT)
-        del self._input[:length]
-        return b""
+            if padding % 4 or not self._input.startswith(XZ_MAGIC):
+                return self._stop(_GARBAGE)
+            self._unpack = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+        elif self._unpack.needs_input and not self._input and not self._more():
+            return self._stop(_CUT)
+        try:
+            output = self._unpack.decompress(self._take(_PIECE) if self._unpack.needs_input else b"", _SMALL_PIECE)
+        except lzma.LZMAError as error:
+            return self._stop(_CORRUPT, str(error).rpartition(": ")[2])
+        if self._unpack.eof:
+            self._input[:0] = self._unpack.unused_data
+            self._unpack = None
+        return output
+
+
+class Lz4Stream(CompressedStream):
+    """lz4 (github.com/lz4/lz4/blob/dev/doc/lz4_Frame_format.md), also several frames one after another."""
+
+    name = "lz4"
+
+    def __init__(self, source: Stream, prefix: bytes) -> None:
+        super().__init__(source, prefix)
+        try:
+            import lz4.frame
+        except ImportError as error:
+            raise MissingDependency("an lz4 capture needs the package lz4: pip install lz4") from error
+        self._unpack: lz4.frame.LZ4FrameDecompressor = lz4.frame.LZ4FrameDecompressor()
+        self._started = False
+
+    def _decompress(self) -> bytes:
+        unpack = self._unpack
+        if not self._started:
+            if not self._input and not self._more():
+                return self._stop()
+            if not self._need(8):
+                return self._stop(_CUT)
+            magic = bytes(self._input[:4])
+            if magic in _SKIPPABLE:
+                return self._pass(8 + int.from_bytes(self._input[4:8], "little"))
+            if magic != LZ4_MAGIC:
+                return self._stop(_GARBAGE)
+            unpack.reset()
+            self._started = True
+        elif unpack.needs_input and not self._input and not self._more():
+            return self._stop(_CUT)
+        try:
+            output: bytes = unpack.decompress(self._take(_PIECE) if unpack.needs_input else b"", _SMALL_PIECE)
+        except RuntimeError as error:
+            return self._stop(_CORRUPT, str(error).rpartition(": ")[2])
+        if unpack.eof:
+            self._input[:0] = unpack.unused_data or b""
+            self._started = False
+        return output
+
+
+#: What a file in it begins with, and its stream.
+_STREAMS: dict[bytes, type[CompressedStream]] = {
+    GZIP_MAGIC: GzipStream,
+    XZ_MAGIC: XzStream,
+    ZSTD_MAGIC: ZstdStream,
+    LZ4_MAGIC: Lz4Stream,
+    **dict.fromkeys(_SKIPPABLE, ZstdStream),
+}
 
 
 def is_compressed(prefix: bytes) -> bool:
-    """Whether a file that begins with these four bytes is in gzip or zstd."""
-    return prefix.startswith((GZIP_MAGIC, ZSTD_MAGIC)) or prefix[:4] in _SKIPPABLE
+    """Whether a file that begins with these bytes, six or more, is in one of the formats."""
+    return prefix.startswith(tuple(_STREAMS))
 
 
 def decompressed(source: Stream, prefix: bytes) -> CompressedStream | None:
     """Return the decompressing stream over a source whose first bytes are ``prefix``, or None where it is plain."""
-    if not is_compressed(prefix):
-        return None
-    return GzipStream(source, prefix) if prefix.startswith(GZIP_MAGIC) else ZstdStream(source, prefix)
+    for magic, stream in _STREAMS.items():
+        if prefix.startswith(magic):
+            return stream(source, prefix)
+    return None

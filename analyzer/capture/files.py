@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.capture import pcap, pcapng
 from analyzer.capture.bpf import FilteredSource
-from analyzer.capture.compressed import is_compressed
+from analyzer.capture.follow import FollowedSource
 from analyzer.capture.interfaces import InterfaceTable
 from analyzer.capture.merged import MergedSource
 from analyzer.capture.opened import STDIN, OpenedFile
 from analyzer.capture.records import CaptureInfo, Damage, Records, Source
+from analyzer.capture.rotation import expand
 from analyzer.errors import CaptureError
 from analyzer.settings import Settings
 
@@ -28,17 +28,23 @@ _RECORD_BYTES = 90
 _DEFAULTS = Settings()
 
 
-def open_capture(paths: Path | Sequence[Path], *, bpf: str | None = None, settings: Settings = _DEFAULTS) -> Source:
+def open_capture(
+    paths: Path | Sequence[Path], *, bpf: str | None = None, follow: bool = False, settings: Settings = _DEFAULTS
+) -> Source:
     """Open one capture file, several, a folder of them, or a pipe.
 
     Parameters
     ----------
     paths
-        A file, a folder (all captures in it, told by their content, in order of name), ``-`` for standard input, or
-        several of these, which are read as one capture in time order. pcap and pcapng, plain or in gzip or zstd.
+        A file, a folder (all captures in it, told by their content), a pattern such as ``rot*.pcap*``, ``-`` for
+        standard input, or several of these, which are read as one capture in time order. pcap, pcapng and snoop, plain
+        or in gzip, xz, zstd or lz4.
     bpf
         A capture filter in tcpdump's language; records that it refuses are left out, and counted in
         ``info.filtered_out``.
+    follow
+        Go on as the capture grows or is rotated, as ``tail -F`` does, until ``stop``; while nothing comes the source
+        yields an empty batch every 100 ms. See ``FollowedSource``.
     settings
         Limits and sizes.
 
@@ -46,54 +52,25 @@ def open_capture(paths: Path | Sequence[Path], *, bpf: str | None = None, settin
     ------
     CaptureError
         There is nothing to read: missing, unreadable, empty, not a capture, a folder without captures. For a pipe, and
-        where none of several files can be read, it comes with the first batch.
+        where none of several files can be read, it comes with the first batch. A pipe cannot be followed.
     FilterError
         libpcap does not compile the filter; raised with the first batch, when the link type is known.
     MissingDependency
-        libpcap or zstandard is missing.
+        libpcap, zstandard or lz4 is missing.
     """
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     if not named:
         raise CaptureError("no capture named. Name a file, a folder, or - for a pipe.")
-    files = [file for path in named for file in _expand(os.fsdecode(path))]
+    texts = [os.fsdecode(path) for path in named]
+    files = [file for path in texts for file in expand(path)]
     if files.count(STDIN) > 1:
         raise CaptureError("-: standard input can be read once only. Name it once.")
-    source = FileSource(files[0], settings) if len(files) == 1 else MergedSource(files, settings)
+    source: Source
+    if follow:
+        source = FollowedSource(texts, settings)
+    else:
+        source = FileSource(files[0], settings) if len(files) == 1 else MergedSource(files, settings)
     return FilteredSource(source, bpf) if bpf and bpf.strip() else source
-
-
-def _expand(path: str) -> list[str]:
-    """A folder's captures; a file is itself."""
-    if path == STDIN or not os.path.isdir(path):
-        return [path]
-    try:
-        entries = sorted((entry for entry in os.scandir(path) if entry.is_file()), key=lambda entry: entry.name)
-    except OSError as error:
-        raise CaptureError(
-            f"{path}: the folder cannot be read ({error.strerror}). Try sudo, or name the files."
-        ) from error
-    found = [entry.path for entry in entries if _is_capture(entry.path)]
-    if not found:
-        raise CaptureError(
-            f"{path}: no captures in this folder ({len(entries)} other files). Name one that holds pcap or pcapng."
-        )
-    return found
-
-
-def _is_capture(path: str) -> bool:
-    """Whether a file in a folder is meant: a capture by its content, or one that cannot be looked into."""
-    try:
-        with open(path, "rb", buffering=0) as file:
-            start = file.read(4)
-    except OSError:
-        return True  # opening it again will say why not
-    if not is_compressed(start):
-        return start in pcap.MAGICS or start == pcapng.MAGIC
-    try:
-        OpenedFile(path, InterfaceTable(CaptureInfo()), 1, 65536, np.empty(4096, np.uint8)).close()
-    except CaptureError:
-        return False
-    return True
 
 
 class FileSource:
@@ -105,6 +82,7 @@ class FileSource:
         self._settings = settings
         self._table = InterfaceTable(self.info)
         self._opened: OpenedFile | None = None
+        self._stopped = False
         if path != STDIN and (not os.path.exists(path) or os.path.isfile(path)):
             self._open()  # what waits for nobody is looked at now
 
@@ -146,6 +124,7 @@ class FileSource:
             np.add(numbers[:count], info.records, out=frame[:count])
             info.records += count
             info.bytes += int(columns.captured[:count].sum(dtype=np.int64))
+            reader.notes.hand_to(info, self._path)
             yield Records(
                 reader.window.data,
                 columns.offset[:count],
@@ -156,10 +135,18 @@ class FileSource:
                 frame[:count],
                 file[:count],
                 frame[:count],
+                columns.process[:count],
                 self._table.links,
             )
+            if self._stopped:
+                return
+        reader.notes.hand_to(info, self._path)
         if reader.damage:
             info.damage.append(Damage(self._path, *reader.damage))
+
+    def stop(self) -> None:
+        """Let ``batches`` end after the batch at hand."""
+        self._stopped = True
 
     def close(self) -> None:
         """Close the file."""

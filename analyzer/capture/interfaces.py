@@ -17,17 +17,17 @@ INTERFACE_LIMIT = 65536
 
 
 class InterfaceTable:
-    """The interfaces seen so far: ``info.interfaces`` for people, ``links`` for kernels."""
+    """The interfaces of ``info`` seen so far: ``info.interfaces`` for people, ``links`` for kernels."""
 
     def __init__(self, info: CaptureInfo) -> None:
-        self._info = info
+        self.info = info
         self._links = np.zeros(8, np.int32)
         self._known: dict[tuple[int, str | None, int, bool], list[int]] = {}
 
     @property
     def links(self) -> npt.NDArray[np.int32]:
         """LINKTYPE_ of each interface, in order."""
-        return self._links[: len(self._info.interfaces)]
+        return self._links[: len(self.info.interfaces)]
 
     def add(self, interface: Interface, used: Container[int] = ()) -> int | None:
         """Enter an interface and return its index, or None where the table is full.
@@ -40,12 +40,12 @@ class InterfaceTable:
         for index in known:
             if index not in used:
                 return index
-        index = len(self._info.interfaces)
+        index = len(self.info.interfaces)
         if index >= INTERFACE_LIMIT:
             return None
         if index == len(self._links):
             self._links = np.concatenate([self._links, np.zeros(index, np.int32)])
         self._links[index] = interface.link
-        self._info.interfaces.append(interface)
+        self.info.interfaces.append(interface)
         known.append(index)
         return index

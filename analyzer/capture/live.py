@@ -196,6 +196,7 @@ class LiveSource:
                 frame[:count],
                 file[:count],
                 frame[:count],
+                columns.process[:count],
                 self._table.links,
             )
             if self._filter:

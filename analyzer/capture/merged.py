@@ -1,9 +1,9 @@
 """Several files as one capture in time order, as mergecap does it.
 
-Always the file whose next record is the earliest gives its record; among equals the file named last, as in mergecap. So
-the order inside each file is kept, also where its clock went back. That is the same as a stable sort by the latest time
-seen so far in the file, which whole batches can be cut and sorted by; files that follow one another are handed through
-without copying.
+Always the file whose next record is the earliest gives its record; among equals the file named last, as in mergecap,
+but of a rotated set the one that was written first. So the order inside each file is kept, also where its clock went
+back. That is the same as a stable sort by the latest time seen so far in the file, which whole batches can be cut and
+sorted by; files that follow one another are handed through without copying.
 
 A file is opened when its first record's time has come, so that a thousand rotated files need neither a thousand open
 files nor a thousand buffers.
@@ -22,6 +22,7 @@ import numpy.typing as npt
 from analyzer.capture.interfaces import InterfaceTable
 from analyzer.capture.opened import STDIN, OpenedFile
 from analyzer.capture.records import CaptureInfo, Damage, Records
+from analyzer.capture.rotation import is_rotated
 from analyzer.errors import CaptureError
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class _Part:
     def __init__(self, number: int, path: str) -> None:
         self.number = number
         self.rank = -number  #: among equal times
+        self.first = 0  #: key of the first record
         self.path = path
         self.opened: OpenedFile | None = None
         self.size: int | None = None
@@ -74,11 +76,11 @@ class _Part:
 class MergedSource:
     """A ``Source`` over several files."""
 
-    def __init__(self, paths: Sequence[str], settings: Settings) -> None:
-        self.info = CaptureInfo()
+    def __init__(self, paths: Sequence[str], settings: Settings, table: InterfaceTable | None = None) -> None:
+        self._table = table or InterfaceTable(CaptureInfo())
+        self.info = self._table.info
         self._paths = paths
         self._settings = settings
-        self._table = InterfaceTable(self.info)
         self._waiting: list[tuple[int, int, _Part]] = []
         self._active: list[_Part] = []
         self._spare: npt.NDArray[np.uint8] | None = None
@@ -86,6 +88,7 @@ class MergedSource:
         self._finished = 0  #: bytes of those that are done
         self._countable = True  #: whether bytes tell the number of records
         self._begun = False
+        self._stopped = False
 
     @property
     def size_hint(self) -> int | None:
@@ -110,10 +113,14 @@ class MergedSource:
     def batches(self) -> Iterator[Records]:
         """Yield the records of all files in time order."""
         self._look()
-        while self._waiting or self._active:
+        while (self._waiting or self._active) and not self._stopped:
             self._advance()
             if self._active:
                 yield from self._round()
+
+    def stop(self) -> None:
+        """Let ``batches`` end after the batches at hand."""
+        self._stopped = True
 
     def close(self) -> None:
         """Close all files."""
@@ -125,6 +132,7 @@ class MergedSource:
     def _look(self) -> None:
         """Take a first look at each file: whether it is a capture, and when it begins."""
         first_error: CaptureError | None = None
+        looked: list[_Part] = []
         for path in self._paths:
             part = _Part(len(self.info.files), path)
             # What is not a regular file cannot be opened twice.
@@ -141,12 +149,19 @@ class MergedSource:
             self._countable &= not part.file.compressed and part.size is not None
             self._total = None if self._total is None or part.size is None else self._total + part.size
             if part.read():
-                heapq.heappush(self._waiting, (int(part.keys[0]), part.rank, part))
+                part.first = int(part.keys[0])
+                looked.append(part)
                 if again:
                     part.file.close()
                     part.opened, part.begin, part.end, part.keys = None, 0, 0, part.keys[:0]
             else:
                 self._finish(part)
+        if is_rotated(self._paths):
+            looked.sort(key=lambda one: (one.first, one.number))
+            for rank, part in enumerate(looked):
+                part.rank = rank
+        self._waiting = [(part.first, part.rank, part) for part in looked]
+        heapq.heapify(self._waiting)
         self._begun = True
         if first_error and not self.info.files:
             raise CaptureError(f"none of {len(self._paths)} files can be read; the first: {first_error}")
@@ -167,6 +182,7 @@ class MergedSource:
         part.opened = OpenedFile(part.path, self._table, room, settings.record_limit_bytes, buffer)
 
     def _finish(self, part: _Part) -> None:
+        part.file.reader.notes.hand_to(self.info, part.path)
         if part.file.reader.damage:
             self.info.damage.append(Damage(part.path, *part.file.reader.damage))
         self._finished += part.size or 0
@@ -230,6 +246,7 @@ class MergedSource:
             np.empty(count, np.int64),
             np.full(count, part.number, np.int32),
             file_frame,
+            columns.process[span],
             self._table.links,
         )
 

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, cast
 
-from analyzer.capture import pcap, pcapng
+from analyzer.capture import pcap, pcapng, snoop
 from analyzer.capture.compressed import CompressedStream, decompressed
 from analyzer.capture.window import PlainStream, Raw, Stream, Window
 from analyzer.errors import CaptureError
@@ -26,16 +26,28 @@ _PREFIX = pcap.FILE_HEADER
 
 #: What people hand over by mistake: first bytes, what it is, what to do.
 _STRANGERS = (
-    (b"snoop\0\0\0", "a snoop capture", "editcap -F pcap {0} OUT converts it"),
     (b"PK\x03\x04", "a zip archive", "unpack it first"),
-    (b"\xfd7zXZ\0", "xz-compressed", "xz -dc {0} | analyzer read - reads it"),
     (b"BZh", "bzip2-compressed", "bzip2 -dc {0} | analyzer read - reads it"),
-    (b"\x04\x22\x4d\x18", "lz4-compressed", "lz4 -dc {0} | analyzer read - reads it"),
+    (b"\x02\x21\x4c\x18", "compressed by an lz4 of before 2013", "lz4 -dc {0} | analyzer read - reads it"),
     (b"\x1f\x9d", "compressed by compress(1)", "zcat {0} | analyzer read - reads it"),
     (b"TRSNIFF data", "a Sniffer capture", "editcap -F pcap {0} OUT converts it"),
     (b"GMBU", "a Network Monitor capture", "editcap -F pcap {0} OUT converts it"),
     (b"RTSS", "a Network Monitor capture", "editcap -F pcap {0} OUT converts it"),
 )
+
+
+class NotACapture(CaptureError):
+    """What was opened is nothing that is known here.
+
+    Attributes
+    ----------
+    begun : bytes
+        What has been read of it, for whoever knows more formats: a pipe cannot be read twice. Empty if it is compressed.
+    """
+
+    def __init__(self, message: str, begun: bytes) -> None:
+        super().__init__(message)
+        self.begun = begun
 
 
 class OpenedFile:
@@ -53,6 +65,8 @@ class OpenedFile:
         ``Settings.record_limit_bytes``.
     buffer
         The buffer to read through; it is kept until ``close``.
+    plain
+        The file as a stream, where it is no plain one.
 
     Raises
     ------
@@ -60,9 +74,17 @@ class OpenedFile:
         It cannot be opened or is not a capture.
     """
 
-    def __init__(self, path: str, table: InterfaceTable, room: int, limit: int, buffer: npt.NDArray[np.uint8]) -> None:
+    def __init__(
+        self,
+        path: str,
+        table: InterfaceTable,
+        room: int,
+        limit: int,
+        buffer: npt.NDArray[np.uint8],
+        plain: PlainStream | None = None,
+    ) -> None:
         self.path = path
-        self._plain = PlainStream(*_raw(path))
+        self._plain = plain or PlainStream(*open_raw(path))
         try:
             self.window, compression = _window(path, self._plain, buffer)
             self.reader = _reader(path, self.window, table, room, limit)
@@ -87,7 +109,7 @@ class OpenedFile:
         self._plain.close()
 
 
-def _raw(path: str) -> tuple[Raw, bool]:
+def open_raw(path: str) -> tuple[Raw, bool]:
     """Open for unbuffered reading; the flag tells whether it is ours to close."""
     if path == STDIN:
         return _standard_input(), False
@@ -151,6 +173,15 @@ def _reader(path: str, window: Window, table: InterfaceTable, room: int, limit: 
                 f"{path}: the file ends inside its header ({len(prefix)} of {pcap.FILE_HEADER} bytes). Capture again."
             )
         return pcap.PcapReader(window, table, room, limit)
+    if prefix.startswith(snoop.MAGIC):
+        if len(prefix) < snoop.FILE_HEADER:
+            raise CaptureError(
+                f"{path}: the file ends inside its header ({len(prefix)} of {snoop.FILE_HEADER} bytes). Capture again."
+            )
+        try:
+            return snoop.SnoopReader(window, table, room, limit)
+        except CaptureError as error:
+            raise CaptureError(f"{path}: this is {error}") from None
     if prefix[:4] == pcapng.MAGIC:
         reader = pcapng.PcapngReader(window, table, room, limit)
         if reader.damage:
@@ -159,7 +190,9 @@ def _reader(path: str, window: Window, table: InterfaceTable, room: int, limit: 
         return reader
     for magic, what, advice in _STRANGERS:
         if prefix.startswith(magic):
-            raise CaptureError(f"{path}: this is {what}, not pcap or pcapng; {advice.format(path)}.")
-    raise CaptureError(
-        f"{path}: neither pcap nor pcapng (it begins with {prefix[:8].hex(' ')}). Name a file written by tcpdump -w."
+            raise CaptureError(f"{path}: this is {what}, not pcap, pcapng or snoop; {advice.format(path)}.")
+    raise NotACapture(
+        f"{path}: neither pcap nor pcapng nor snoop (it begins with {prefix[:8].hex(' ')}). "
+        "Name a file written by tcpdump -w.",
+        window.data[: window.end].tobytes() if isinstance(window.stream, PlainStream) else b"",
     )

@@ -1,16 +1,19 @@
 """Reading pcapng files: sections in either byte order, interfaces with their own clocks, packet blocks.
 
 The format: draft-ietf-opsawg-pcapng. The walk over packet blocks is compiled; section and interface descriptions come
-back to Python; all other blocks are passed over whole, without being kept in memory.
+back to Python, and so do names, statistics and macOS's processes, up to a number; all other blocks are passed over
+whole, without being kept in memory.
 """
 
 from __future__ import annotations
 
+import ipaddress
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from analyzer.capture.notes import NAMES
 from analyzer.capture.reader import DAMAGE, DESCRIPTION, FULL, MORE, SKIP, Reader
 from analyzer.capture.records import Interface
 from analyzer.capture.ticks import ticks_to_ns
@@ -24,14 +27,28 @@ if TYPE_CHECKING:
     from analyzer.capture.window import Window
 
 SECTION, INTERFACE, OLD_PACKET, SIMPLE_PACKET, ENHANCED_PACKET = 0x0A0D0D0A, 1, 2, 3, 6
+NAME_RESOLUTION, STATISTICS, PROCESS = 4, 5, 0x80000001
 MAGIC = SECTION.to_bytes(4, "big")
 _BYTE_ORDER_MAGIC = 0x1A2B3C4D
 
-#: Options of an interface description block.
-_END_OF_OPTIONS, _NAME, _RESOLUTION, _TIME_OFFSET = 0, 2, 9, 14
+#: Options: of any block; of an interface description; of its statistics; of a packet and of a process, the latter two
+#: with a number of Apple's own (its libpcap, ``pcap-ng.h``).
+_END_OF_OPTIONS, _COMMENT = 0, 1
+_NAME, _RESOLUTION, _TIME_OFFSET = 2, 9, 14
+_INTERFACE_DROPS, _SYSTEM_DROPS = 5, 7
+_PROCESS_AND_THREAD, _PROCESS_INDEX = 8, 0x8001
+_PROCESS_NAME = 2
+#: Records of a name resolution block, and the octets of their addresses.
+_NAMES_OF = {1: 4, 2: 16}
 
 #: Room that a packet block's options get beside the packet.
 _OPTIONS_ROOM = 65536
+#: So many blocks of names, statistics and processes are looked into; a file of nothing else would take hours.
+_NOTED_BLOCKS = 200_000
+#: A number that no process has, and the highest that the column of processes holds.
+_UNKNOWN, _HIGHEST_PROCESS = 2**32, 2**31 - 1
+#: What ``noted`` says of a record: nothing, or that it has no time of its own; else where its block with a comment is.
+_NOTHING, _TIMELESS = -1, -2
 
 #: Why a block is damage, by the number that the walk returns for it.
 _WRONG_LENGTH, _WRONG_TRAILER, _WRONG_PACKET, _NO_INTERFACE = range(1, 5)
@@ -52,6 +69,8 @@ class _Section:
         self.resolution = np.zeros(8, np.uint8)
         self.offset_s = np.zeros(8, np.int64)
         self.snap_length = np.zeros(8, np.int64)
+        self.processes = 0
+        self.process = np.full(8, -1, np.int32)
 
     def add(self, index: int, resolution: int, offset_s: int, snap_length: int) -> None:
         if self.count == len(self.index):
@@ -62,6 +81,12 @@ class _Section:
         self.index[at], self.resolution[at] = index, resolution
         self.offset_s[at], self.snap_length[at] = offset_s, snap_length
         self.count += 1
+
+    def add_process(self, number: int) -> None:
+        if self.processes == len(self.process):
+            self.process = np.concatenate([self.process, np.full_like(self.process, -1)])
+        self.process[self.processes] = number
+        self.processes += 1
 
 
 @kernel
@@ -76,14 +101,20 @@ def walk_pcapng(  # noqa: PLR0917  # a kernel takes its arrays one by one
     resolution: npt.NDArray[np.uint8],
     offset_s: npt.NDArray[np.int64],
     snap_length: npt.NDArray[np.int64],
+    processes: npt.NDArray[np.int32],
+    looks: bool,
     last_ns: int,
     offset: npt.NDArray[np.int64],
     captured: npt.NDArray[np.int32],
     wire: npt.NDArray[np.int64],
     time_ns: npt.NDArray[np.int64],
     interface: npt.NDArray[np.int32],
+    process: npt.NDArray[np.int32],
+    noted: npt.NDArray[np.int64],
 ) -> tuple[int, int, int, int]:
     """Walk the whole blocks in ``data[begin:end]`` up to the first that needs Python.
+
+    ``noted`` gets where the block of a packet with a comment begins, -2 for one without a time, else -1.
 
     Returns the count of records, where the first unread block begins, what the walk stopped at, and that block's bytes
     (for ``DAMAGE``: which).
@@ -99,7 +130,7 @@ def walk_pcapng(  # noqa: PLR0917  # a kernel takes its arrays one by one
         length = u32(data, at + 4, big)
         if length < 12 or length & 3:
             return count, at, DAMAGE, _WRONG_LENGTH
-        if kind == INTERFACE:
+        if kind == INTERFACE or (looks and (kind == NAME_RESOLUTION or kind == STATISTICS or kind == PROCESS)):
             return count, at, DESCRIPTION, length
         if kind in (ENHANCED_PACKET, OLD_PACKET):
             fixed = 32
@@ -133,17 +164,40 @@ def walk_pcapng(  # noqa: PLR0917  # a kernel takes its arrays one by one
             if snap_length[local] > 0:
                 taken = min(taken, snap_length[local])
             offset[count] = at + 12
+            noted[count] = _TIMELESS
         else:
             taken = u32(data, at + 20, big)
             original = u32(data, at + 24, big)
             last_ns = ticks_to_ns(u32(data, at + 12, big), u32(data, at + 16, big), resolution[local], offset_s[local])
             offset[count] = at + 28
+            noted[count] = _NOTHING
         if taken > limit or taken > length - fixed:
             return count, at, DAMAGE, _WRONG_PACKET
         captured[count] = taken
         wire[count] = original
         time_ns[count] = last_ns
         interface[count] = index[local]
+        process[count] = -1
+        if kind != SIMPLE_PACKET:
+            option = at + 28 + (taken + 3 & ~3)
+            stop = at + length - 4
+            while stop - option >= 4:
+                code = u16(data, option, big)
+                size = u16(data, option + 2, big)
+                option += 4
+                if code == _END_OF_OPTIONS or size > stop - option:
+                    break
+                if code == _COMMENT:
+                    noted[count] = at
+                elif code == _PROCESS_AND_THREAD or code == _PROCESS_INDEX:
+                    word = u32(data, option, big) if size >= 4 else _UNKNOWN
+                    if code == _PROCESS_INDEX:
+                        word = int(processes[word]) if word < len(processes) else _UNKNOWN
+                    elif word == 0:
+                        word = _UNKNOWN
+                    if word <= _HIGHEST_PROCESS:
+                        process[count] = word
+                option += size + 3 & ~3
         at += length
         count += 1
     return count, at, FULL, 0
@@ -158,8 +212,11 @@ class PcapngReader(Reader):
         super().__init__(window, table, room, limit)
         self._big = False
         self._section = _Section()
+        self._sections = 0
         self._used: set[int] = set()
         self._last_ns = 0
+        self._noted = np.zeros(max(1, room), np.int64)
+        self._blocks_left = _NOTED_BLOCKS
         self._stop_at(DESCRIPTION, 0)
 
     def _walk(self) -> tuple[int, int, int]:
@@ -175,15 +232,20 @@ class PcapngReader(Reader):
             section.resolution,
             section.offset_s,
             section.snap_length,
+            section.process,
+            self._blocks_left > 0,
             self._last_ns,
             columns.offset,
             columns.captured,
             columns.wire,
             columns.time_ns,
             columns.interface,
+            columns.process,
+            self._noted,
         )
         if count:
             self._last_ns = int(columns.time_ns[count - 1])
+            self._note_packets(count)
         return count, status, amount
 
     def _stop_at(self, status: int, amount: int) -> None:
@@ -191,10 +253,32 @@ class PcapngReader(Reader):
             self._spoil(_WORDS[amount])
         elif status == SKIP:
             self._skip(amount)
-        elif amount:
+        elif not amount:
+            self._begin_section()
+        elif self._word(0) == INTERFACE:
             self._describe_interface(amount)
         else:
-            self._begin_section()
+            self._note_block(amount)
+
+    def _note_packets(self, count: int) -> None:
+        """Take up what the walk has noted of the records just read."""
+        records = np.flatnonzero(self._noted[:count] != _NOTHING)
+        if not len(records):
+            return
+        places = self._noted[records]
+        self.notes.timeless += int(np.count_nonzero(places == _TIMELESS))
+        commented = places >= 0
+        left = int(np.count_nonzero(commented))
+        for record, place in zip(records[commented].tolist(), places[commented].tolist(), strict=True):
+            if self.notes.full:
+                self.notes.uncommented(left)
+                return
+            left -= 1
+            at = place - self.window.begin  # negative: the walk has passed it
+            options = at + 28 + (self._word(at + 20) + 3 & ~3)
+            for code, value in self._options(options, at + self._word(at + 4) - 4):
+                if code == _COMMENT:
+                    self.notes.comment(value, frame=self.taken + record + 1)
 
     def _word(self, at: int, size: int = 4) -> int:
         """A word of the window's first unread block."""
@@ -239,8 +323,14 @@ class PcapngReader(Reader):
         if self._word(12, 2) != 1:
             return self._spoil(f"a section is of pcapng version {self._word(12, 2)}, which nobody has defined yet")
         self._section = _Section()
+        self._sections += 1
         self._used.clear()
-        self._skip(length)
+        if length <= self._limit + _OPTIONS_ROOM and self._whole(length):
+            for code, value in self._options(24, length - 4):
+                if code == _COMMENT:
+                    self.notes.comment(value)
+        if not self._done:
+            self._skip(length)
         return None
 
     def _describe_interface(self, length: int) -> None:
@@ -253,8 +343,11 @@ class PcapngReader(Reader):
         if self._word(length - 4) != length:
             return self._spoil(_WORDS[_WRONG_TRAILER])
         name, resolution, offset_s = None, 6, 0
+        comments = []
         for code, value in self._options(16, length - 4):
-            if code == _NAME:
+            if code == _COMMENT:
+                comments.append(value)
+            elif code == _NAME:
                 name = value.rstrip(b"\0").decode("utf-8", "replace") or None
             elif code == _RESOLUTION and len(value) == 1:
                 resolution = value[0]
@@ -264,8 +357,45 @@ class PcapngReader(Reader):
         index = self._table.add(Interface(self._word(8, 2), name, snap_length, self._big), self._used)
         if index is None or self._section.count > 65535:
             return self._spoil("the capture describes too many interfaces")
+        for comment in comments:
+            self.notes.comment(comment, interface=index)
         self._used.add(index)
         self._section.add(index, resolution, offset_s, snap_length)
+        self.window.begin += length
+        return None
+
+    def _note_block(self, length: int) -> None:
+        """Take up names, statistics or a process; what is malformed inside says nothing."""
+        self._blocks_left -= 1
+        if length > self._limit + _OPTIONS_ROOM:
+            self._skip(length)
+            return None
+        if not self._whole(length):
+            return None
+        if self._word(length - 4) != length:
+            return self._spoil(_WORDS[_WRONG_TRAILER])
+        kind = self._word(0)
+        if kind == NAME_RESOLUTION:
+            for code, value in self._options(8, length - 4):
+                octets = _NAMES_OF.get(code)
+                if octets and len(value) > octets:
+                    names = [
+                        name.decode("utf-8", "replace") for name in value[octets:].split(b"\0", NAMES)[:NAMES] if name
+                    ]
+                    self.notes.name(str(ipaddress.ip_address(value[:octets])), names)
+        elif kind == STATISTICS and length >= 24:
+            counts: dict[int, int] = {}
+            for code, value in self._options(20, length - 4):
+                if len(value) == 8:
+                    counts[code] = int.from_bytes(value, "big" if self._big else "little")
+            self.notes.drops((self._sections, self._word(8)), counts.get(_INTERFACE_DROPS), counts.get(_SYSTEM_DROPS))
+        elif kind == PROCESS and length >= 16:
+            number = self._word(8)
+            if number <= _HIGHEST_PROCESS:
+                for code, value in self._options(12, length - 4):
+                    if code == _PROCESS_NAME:
+                        self.notes.process(number, value.rstrip(b"\0").decode("utf-8", "replace"))
+            self._section.add_process(number if number <= _HIGHEST_PROCESS else -1)
         self.window.begin += length
         return None
 

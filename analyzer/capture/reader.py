@@ -1,4 +1,4 @@
-"""What the readers of pcap and pcapng share: one file's records, a batch at a time."""
+"""What the readers of all formats share: one file's records, a batch at a time."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import abc
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from analyzer.capture.notes import Notes
 
 if TYPE_CHECKING:
     from analyzer.capture.interfaces import InterfaceTable
@@ -25,6 +27,7 @@ class Columns:
         self.wire = np.zeros(room, np.int64)
         self.time_ns = np.zeros(room, np.int64)
         self.interface = np.zeros(room, np.int32)
+        self.process = np.full(room, -1, np.int32)
 
 
 class Reader(abc.ABC):
@@ -39,18 +42,32 @@ class Reader(abc.ABC):
     def __init__(self, window: Window, table: InterfaceTable, room: int, limit: int) -> None:
         self.window = window
         self.columns = Columns(room)
+        self.notes = Notes()
         self.damage: tuple[int, str] | None = None  #: offset and sentence, once reading has stopped early
+        self.patient = False  #: the file may grow: nothing there is not yet its end
+        self.taken = 0  #: records read
         self._table = table
         self._limit = min(limit, 2**31 - 2**17)
         self._done = False
 
+    @property
+    def done(self) -> bool:
+        """Whether there are no more records, nor will be."""
+        return self._done
+
     def read(self) -> int:
-        """Fill ``columns`` with the next records and return how many; 0 at the end."""
+        """Fill ``columns`` with the next records and return how many; 0 at the end.
+
+        A patient reader also returns 0 where nothing whole is there yet; ``done`` tells.
+        """
         while not self._done:
             count, status, amount = self._walk()
             if count:
+                self.taken += count
                 return count
             if status == MORE:
+                if self.patient and not self.window.stream.ready():
+                    break
                 if not self.window.fill(amount):
                     self._end(amount)
             else:

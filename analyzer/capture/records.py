@@ -28,6 +28,7 @@ class Records(NamedTuple):
     frame: npt.NDArray[np.int64]  #: (n,) the record's number in the capture, from 1 (Wireshark's frame.number)
     file: npt.NDArray[np.int32]  #: (n,) index into the source's files
     file_frame: npt.NDArray[np.int64]  #: (n,) the record's number in its file, from 1
+    process: npt.NDArray[np.int32]  #: (n,) the process that sent or got it, where the capture knows; else -1
     links: npt.NDArray[np.int32]  #: (interfaces,) LINKTYPE_ of each interface known so far
 
 
@@ -51,6 +52,16 @@ class Damage:
 
 
 @dataclasses.dataclass(slots=True)
+class Comment:
+    """What somebody wrote into a capture (pcapng's opt_comment)."""
+
+    file: str
+    frame: int | None  #: the packet that it is about, by its number in that file (``Records.file_frame``)
+    interface: int | None  #: the interface that it is about; with neither it is about the whole section
+    text: str
+
+
+@dataclasses.dataclass(slots=True)
 class CaptureInfo:
     """What was read; grows while the batches are."""
 
@@ -63,7 +74,15 @@ class CaptureInfo:
     bytes: int = 0  #: captured bytes of those records
     filtered_out: int = 0  #: records that the capture filter refused
     damage: list[Damage] = dataclasses.field(default_factory=list)
-    kernel_drops: int | None = None  #: live: packets that the kernel had no room for
+    kernel_drops: int | None = (
+        None  #: packets that the kernel had no room for: live, pcapng's isb_osdrop, snoop's count
+    )
+    interface_drops: int | None = None  #: packets that the interface or its driver lost: pcapng's isb_ifdrop
+    timeless: int = 0  #: records without a time of their own (pcapng's simple packets): they have the previous one's
+    comments: list[Comment] = dataclasses.field(default_factory=list)  #: the first of them
+    comments_left_out: int = 0  #: how many more there are
+    names: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  #: pcapng: address -> its names
+    processes: dict[int, str] = dataclasses.field(default_factory=dict)  #: macOS's pcapng: process id -> name
     bpf: str | None = None
 
 
@@ -84,6 +103,10 @@ class Source(Protocol):
 
     def batches(self) -> Iterator[Records]:
         """Yield the batches in order; raises CaptureError before the first one if there is nothing to read."""
+        ...
+
+    def stop(self) -> None:
+        """Let ``batches`` end soon; from any thread, also from a signal handler."""
         ...
 
     def close(self) -> None:

@@ -136,14 +136,16 @@ def _write(folder: pathlib.Path, frame: pd.DataFrame) -> dict[str, Any]:
 
     folder.mkdir(exist_ok=True)
     columns: dict[str, Any] = {}
-    words: list[tuple[str, str]] = []
+    words: list[Any] = []  # tables of (column, word), a column's in the order of its codes
+    kinds = pa.schema([("column", pa.dictionary(pa.int32(), pa.string())), ("word", pa.large_string())])
     for name in frame.columns:
         series = frame[name]
         if isinstance(series.dtype, pd.CategoricalDtype):
-            words += [(name, word) for word in series.cat.categories]
-            codes = pa.array(series.cat.codes.to_numpy(), mask=(series.cat.codes < 0).to_numpy())
-            known = pa.array(series.cat.categories.to_list(), pa.string())
-            columns[name] = pa.DictionaryArray.from_arrays(codes, known)
+            known = pa.array(series.cat.categories.array, pa.large_string())
+            named = pa.DictionaryArray.from_arrays(pa.array([0] * len(known), pa.int32()), pa.array([name]))
+            words.append(pa.Table.from_arrays([named, known], schema=kinds))
+            codes = series.cat.codes.to_numpy()
+            columns[name] = pa.DictionaryArray.from_arrays(pa.array(codes, mask=codes < 0), known)
         else:
             columns[name] = pa.array(series.array, from_pandas=not _is_float(series))
     described: dict[str, Any] = {"name": frame.index.name}
@@ -152,9 +154,8 @@ def _write(folder: pathlib.Path, frame: pd.DataFrame) -> dict[str, Any]:
     else:
         columns[_INDEX] = pa.array(frame.index.to_numpy())
     pq.write_table(pa.table(columns), folder / "part-0.parquet", compression="zstd", row_group_size=_ROWS)
-    spoken = {"column": [column for column, _ in words], "word": [word for _, word in words]}
-    kinds = pa.schema([("column", pa.string()), ("word", pa.string())])
-    pq.write_table(pa.table(spoken, kinds), folder / "_categories.parquet", compression="zstd")
+    spoken = pa.concat_tables(words).unify_dictionaries() if words else kinds.empty_table()
+    pq.write_table(spoken, folder / "_categories.parquet", compression="zstd")
     return described
 
 
@@ -167,10 +168,7 @@ def _read(folder: pathlib.Path, frame_name: str, described: dict[str, Any]) -> p
     import pyarrow.parquet as pq
 
     table = pq.read_table(folder / "part-0.parquet", partitioning=None)
-    spoken = pq.read_table(folder / "_categories.parquet", partitioning=None).to_pydict()
-    words: dict[str, list[str]] = {}
-    for column, word in zip(spoken["column"], spoken["word"], strict=True):
-        words.setdefault(column, []).append(word)
+    spoken = pq.read_table(folder / "_categories.parquet", partitioning=None)
     if "range" in described:
         start, stop, step = described["range"]
         index: Any = pd.RangeIndex(start, stop, step, name=described["name"])
@@ -179,33 +177,43 @@ def _read(folder: pathlib.Path, frame_name: str, described: dict[str, Any]) -> p
     else:
         index = pd.Index(table.column(_INDEX).to_numpy(), name=described["name"])
     data = {
-        name: pd.Series(
-            _restored(table.column(name), schema.column(frame_name, name), words.get(name, [])), index, copy=False
-        )
+        name: pd.Series(_restored(table.column(name), schema.column(frame_name, name), spoken), index, copy=False)
         for name in table.column_names
         if name != _INDEX
     }
     return pd.DataFrame(data, index=index, copy=False)
 
 
-def _restored(column: Any, declared: schema.Column, words: list[str]) -> Any:
-    """Return an Arrow column as the pandas array that it was."""
-    import numpy as np
+def _restored(column: Any, declared: schema.Column, spoken: Any) -> Any:
+    """Return an Arrow column as the pandas array that it was; spoken are the words of the frame's categoricals."""
     import pandas as pd
 
     if declared.dtype == "category":
-        arrow = column.unify_dictionaries().combine_chunks()
-        chunks = arrow.chunks if hasattr(arrow, "chunks") else [arrow]
-        categories = pd.Index(words, dtype="str")
-        codes = [np.empty(0, np.int8)]
-        for chunk in chunks:
-            place = categories.get_indexer(pd.Index(chunk.dictionary.to_pylist(), dtype="str"))
-            if (place < 0).any():
-                raise ValueError(f"column {declared.name} has words that are not among its categories")
-            codes.append(np.append(place, -1)[chunk.indices.fill_null(len(place)).to_numpy(zero_copy_only=False)])
-        return pd.Categorical.from_codes(np.concatenate(codes), categories=categories)
+        return _categorical(column, declared.name, spoken)
     dtype = pd.api.types.pandas_dtype(schema.pandas_dtype(declared))
     if hasattr(dtype, "__from_arrow__"):
         return dtype.__from_arrow__(column)
     values = column.to_numpy()
     return values if values.flags.writeable else values.copy()
+
+
+def _categorical(column: Any, name: str, spoken: Any) -> Any:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    words = spoken.filter(pc.equal(spoken.column("column").cast(pa.string()), name)).column("word").combine_chunks()
+    text: Any = pd.api.types.pandas_dtype("str")
+    dtype = pd.CategoricalDtype(pd.Index(text.__from_arrow__(words)))
+    parts = [np.empty(0, np.int8)]
+    dictionary, lookup = None, np.empty(0, np.int32)
+    for chunk in column.chunks:
+        if dictionary is None or not chunk.dictionary.equals(dictionary):  # most often all chunks have the same one
+            dictionary = chunk.dictionary
+            place = pc.index_in(dictionary.cast(pa.large_string()), value_set=words)
+            if place.null_count:
+                raise ValueError(f"column {name} has words that are not among its categories")
+            lookup = np.append(place.to_numpy(zero_copy_only=False), -1)
+        parts.append(lookup[chunk.indices.fill_null(len(dictionary)).to_numpy(zero_copy_only=False)])
+    return pd.Categorical.from_codes(np.concatenate(parts), dtype=dtype)

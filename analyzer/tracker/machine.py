@@ -12,9 +12,10 @@ import numpy as np
 
 from analyzer.kernel import part, seldom
 from analyzer.tracker.marks import Evidence
-from analyzer.tracker.states import LISTEN, NEXT_STATE, STAY, UNKNOWN
+from analyzer.tracker.states import LISTEN, NEXT_STATE, STAY, UNKNOWN, Event
 
 PROVEN, ASSUMED, REFUTED = int(Evidence.PROVEN), int(Evidence.ASSUMED), int(Evidence.REFUTED)
+_SEND_RST = int(Event.SEND_RST)  # the last of the SEND_ events
 NO_ROW = -1
 _PATH_STEPS = 16
 
@@ -44,6 +45,8 @@ def move(end: Any, event: int, evidence: int, time_ns: int, frame: int, flow: in
     end.state = new
     end.proven = evidence == PROVEN
     end.deadline_ns = 0
+    if event <= _SEND_RST:  # what it does itself settles what was assumed of it before
+        end.established_row = end.fin_row = end.fin_acked_row = end.ended_row = end.listen_row = NO_ROW
     return at
 
 

@@ -1,25 +1,25 @@
-"""One record through the decode kernel: its row as plain values, or why there is none."""
+"""Records by hand, read: what of them reaches the frames, or why nothing does."""
 
 from __future__ import annotations
 
-import ipaddress
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
+import pandas as pd
 
-from analyzer.capture.records import Records
-from analyzer.decode.records import decode
-from analyzer.decode.segment import SEGMENT, SKIPPED_WORDS, Skipped
+import analyzer
 from tests import wire
 
 SOURCE, DESTINATION = "192.0.2.1", "198.51.100.2"
 SOURCE_6, DESTINATION_6 = "2001:db8::1", "2001:db8:ffff::2"
+SEQ, ACK = 1000, 2000
 
 
 def segment(flags: str = "P.", payload: bytes = b"hello", **more: Any) -> bytes:
     """A TCP segment from port 40000 to 80."""
-    return wire.tcp(40000, 80, 1000, 2000, flags, payload=payload, **more)
+    return wire.tcp(40000, 80, SEQ, ACK, flags, payload=payload, **more)
 
 
 def over_ipv4(payload: bytes | None = None, **more: Any) -> bytes:
@@ -30,51 +30,39 @@ def over_ipv6(payload: bytes | None = None, **more: Any) -> bytes:
     return wire.ipv6(SOURCE_6, DESTINATION_6, segment() if payload is None else payload, **more)
 
 
-def records(batch: list[tuple[bytes, int]], link: int, around: bytes = b"\xff" * 64) -> Records:
-    """Records of (octets captured, length on the wire); what lies around them must not be read."""
-    data, offsets = bytearray(around), []
-    for octets, _ in batch:
-        offsets.append(len(data))
-        data += octets + around
-    count = len(batch)
-    values = {
-        "data": np.frombuffer(bytes(data), np.uint8),
-        "offset": offsets,
-        "captured": [len(octets) for octets, _ in batch],
-        "wire": [length for _, length in batch],
-        "time_ns": range(count),
-        "frame": range(1, count + 1),
-        "file": [0] * count,
-        "file_frame": range(1, count + 1),
-        "interface": [0] * count,
-        "links": [link],
-    }
-    dtypes = {name: _dtype(kind) for name, kind in Records.__annotations__.items()}
-    return Records(**{name: np.asarray(values[name], dtypes[name]) for name in Records._fields})
+def read(records: list[wire.Record], link: int = 1) -> analyzer.Analysis:
+    """A capture of these records, analysed."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "records.pcap"
+        path.write_bytes(wire.pcap(records, link))
+        return analyzer.read(path)
 
 
-def _dtype(annotation: Any) -> Any:
-    text = str(annotation)
-    return next(kind for kind in ("uint8", "uint16", "uint32", "int32", "int64") if f".{kind}" in text)
-
-
-def decoded(octets: bytes, link: int = 1, *, wire_length: int | None = None) -> SimpleNamespace | str:
-    """The row that one record becomes, or the words of the reason why it is none."""
-    batch = records([(octets, len(octets) if wire_length is None else wire_length)], link)
-    rows, sacks = np.zeros(2, SEGMENT), np.zeros((2, 8), np.uint32)
-    skipped = np.zeros(len(Skipped), np.int64)
-    filled = decode(batch, rows, sacks, skipped)
-    reasons = [SKIPPED_WORDS[reason] for reason in Skipped if skipped[reason]]
-    if filled == 0:
-        (reason,) = reasons
+def decoded(octets: bytes, link: int = 1, *, captured: int | None = None) -> SimpleNamespace | str:
+    """The row that one record becomes, with its options, or the words of the reason why it is none."""
+    analysis = read([wire.record(10**18, octets, captured)], link)
+    if analysis.packets.empty:
+        (reason,) = analysis.capture.skipped
         return reason
-    assert filled == 1
-    row = SimpleNamespace(**{name: rows[0][name].item() for name in SEGMENT.names})
-    row.src, row.dst = (_address(row.version, getattr(row, f"{e}_hi"), getattr(row, f"{e}_lo")) for e in ("src", "dst"))
-    row.sack = sacks[0, : 2 * row.sack_blocks].tolist()
-    row.reasons = reasons
-    return row
+    assert not analysis.capture.skipped
+    row = analysis.packets.iloc[0].to_dict()
+    if len(analysis.options):
+        row |= analysis.options.iloc[0].to_dict()
+    return SimpleNamespace(**{name: _plain(value) for name, value in row.items()})
 
 
-def _address(version: int, high: int, low: int) -> str:
-    return str(ipaddress.IPv4Address(low) if version == 4 else ipaddress.IPv6Address(high << 64 | low))
+def _plain(value: Any) -> Any:
+    if isinstance(value, (str, bool)):
+        return value
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return value if isinstance(value, list) or not pd.isna(value) else None
+
+
+def whole(row: SimpleNamespace | str, *, version: int = 4) -> None:
+    """Hold a row against ``segment()``: all of it is there."""
+    assert not isinstance(row, str), row
+    ends = (SOURCE, DESTINATION) if version == 4 else (SOURCE_6, DESTINATION_6)
+    assert (row.src, row.sport, row.dst, row.dport) == (ends[0], 40000, ends[1], 80)
+    assert (row.flags, row.flag_bits, row.raw_seq, row.raw_ack) == ("P.", 0x18, SEQ, ACK)
+    assert (row.length, row.raw_window, row.truncated, row.ttl) == (5, 65535, False, 64)

@@ -14,6 +14,8 @@ from analyzer.tracker.states import TRANSITIONS, Event, State
 from tests.reference.connection import Change, End
 from tests.reference.segment import Segment
 
+OPEN_QUESTIONS = ("listening", "established", "fin_taken", "fin_acked", "ended")
+SENDING = {Event.SEND_SYN, Event.SEND_SYN_ACK, Event.SEND_DATA, Event.SEND_FIN, Event.SEND_RST}
 TABLE = {(row.old, row.event): row.new for row in TRANSITIONS}
 
 
@@ -58,6 +60,9 @@ class Log:
             end.path.append(end.state)
         end.path.append(new)
         end.state, end.proven, end.deadline_ns = new, proven, None
+        if event in SENDING:  # what it does itself settles what was assumed of it before
+            for name in OPEN_QUESTIONS:
+                setattr(end, name, None)
         return change
 
 
@@ -78,10 +83,7 @@ def refute(end: End, change: Change | None, frame: int) -> bool:
     """Take an assumed move back, and what was built on it; False, and nothing happens, if it is not an assumed one."""
     if change is None or not is_assumed(change):
         return False
-    if end.listening is change:
-        strike(end, change, frame)
-        end.listening = None
-    for name in ("established", "fin_taken", "fin_acked", "ended"):
+    for name in OPEN_QUESTIONS:
         later = getattr(end, name)
         if later is not None and later.number >= change.number:
             strike(end, later, frame)

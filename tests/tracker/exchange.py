@@ -8,9 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 
 import analyzer
+from analyzer.frames import schema
 from tests.segments import START_NS, Line, Rendering, parse
+
+
+def disagrees(reason: str) -> pytest.MarkDecorator:
+    """Mark a test that says what the design asks for and the code does not do yet; the mark goes when it does."""
+    return pytest.mark.xfail(reason=reason, strict=True, raises=AssertionError)
 
 
 class Played:
@@ -89,6 +96,30 @@ class Played:
         ]
         _same(found, wanted)
 
+    def schemas(self) -> None:
+        """Hold the frames against their schema."""
+        for name, frame in self.analysis.frames.items():
+            schema.check(name, frame)
+
+    def chains(self) -> None:
+        """Hold the transitions against the flows: what was not refuted is a chain, its states the path, the last the state."""
+        rows = self.analysis.transitions
+        rows = rows[rows["evidence"] != "refuted"]
+        for number, row in self.analysis.flows.iterrows():
+            for end in ("client", "server"):
+                mine = rows[(rows["flow"] == number) & (rows["endpoint"] == end)]
+                steps = list(zip(mine["old"], mine["new"], strict=True))
+                chain = [steps[0][0], *(new for _, new in steps)] if steps else []
+                # a listener is another socket, which never left: it takes over where the end before it has closed
+                olds = [
+                    "CLOSED" if step == ("LISTEN", "SYN_RCVD") and old == "CLOSED" else step[0]
+                    for step, old in zip(steps, chain, strict=False)
+                ]
+                _same(olds, chain[:-1])
+                if steps:
+                    path = ">".join(chain[1:] if chain[:2] == ["UNKNOWN", "LISTEN"] else chain)
+                    _same([row[f"{end}_path"], row[f"{end}_state"]], [path, chain[-1]])
+
     def _said(self, line: Line) -> str:
         kinds = sorted(kind for frame, kind in self.kinds() if frame == line.number)
         troubles = f" ! {', '.join(kinds)}" if kinds else ""
@@ -131,11 +162,18 @@ def _open(state: str, said: str) -> str:
 
 
 def play(
-    text: str, *, numbers: bool = True, settings: analyzer.Settings | None = None, bpf: str | None = None, **rendering: Any
+    text: str,
+    *,
+    numbers: bool = True,
+    chains: bool = True,
+    settings: analyzer.Settings | None = None,
+    bpf: str | None = None,
+    **rendering: Any,
 ) -> Played:
     """Render the exchange, read it, and hold each line against it.
 
     numbers: hold the relative numbers against the lines' too (not where a flow's base is another one than the ISN).
+    chains: hold the transitions against the paths.
     """
     lines = parse(text)
     with tempfile.TemporaryDirectory() as folder:
@@ -144,6 +182,9 @@ def play(
         analysis = analyzer.read(path, settings=settings, bpf=bpf)
     played = Played(lines, analysis)
     played.compare()
+    played.schemas()
+    if chains:
+        played.chains()
     if numbers:
         played.numbers()
     return played

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.tracker.exchange import Played, play
+from tests.tracker.exchange import Played, disagrees, play
 from tests.tracker.starts import closed, talked, time_wait
 
 OPENED = "CLOSED>SYN_SENT>ESTABLISHED"
@@ -133,11 +133,24 @@ def test_a_forged_syn_moves_nothing():
         f"""{talked()}
         10.00 C'>S S  seq=0                | #1 ? ? ? ! ?
         10.01 S>C .  seq=8 ack=6           | #0 ? ESTABLISHED ! ?
-        10.50 C>S P. seq=6 ack=8 len=5     | #0 ESTABLISHED ESTABLISHED ! ?
-        10.51 S>C .  seq=8 ack=11          | #0 ESTABLISHED ESTABLISHED ! ?
+        10.50 C>S P. seq=6 ack=8 len=5     | #0 ? ESTABLISHED ! ?
+        10.51 S>C .  seq=8 ack=11          | #0 ? ESTABLISHED ! ?
         """
     )
+    assert played.changes("client")[-1] == "8 ESTABLISHED>CLOSED refuted 10"
     played.ends(OPENED, TAKEN, flow=0, close="still open", client_state="ESTABLISHED", server_state="ESTABLISHED")
+
+
+@disagrees("the forged SYN's SYN_SENT shows in the columns for ever, and each acknowledgement is half-open anew")
+def test_what_a_forged_syn_proved_is_withdrawn():
+    play(
+        f"""{talked()}
+        10.00 C'>S S  seq=0
+        10.01 S>C .  seq=8 ack=6
+        10.50 C>S P. seq=6 ack=8 len=5     | #0 ESTABLISHED ESTABLISHED ! ?
+        10.51 S>C .  seq=8 ack=11          | #0 ESTABLISHED ESTABLISHED
+        """
+    )
 
 
 def test_two_vlans_are_two_flows_and_one_stream():
@@ -157,7 +170,9 @@ def test_two_vlans_are_two_flows_and_one_stream():
 
 def test_a_tag_is_part_of_the_key():
     """Tagged and untagged are two."""
-    played = play("1.0 C>S S seq=0 | #0 SYN_SENT LISTEN~ open 1/3\n 1.1 C>S S seq=0 vlan=7 | #1 SYN_SENT LISTEN~ open 1/3")
+    played = play(
+        "1.0 C>S S seq=0 | #0 SYN_SENT LISTEN~ open 1/3\n 1.1 C>S S seq=0 vlan=7 | #1 SYN_SENT LISTEN~ open 1/3"
+    )
     assert list(played.analysis.flows["syn_attempts"]) == [1, 1]
 
 

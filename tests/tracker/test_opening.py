@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.segments import parse
-from tests.tracker.exchange import play
+from tests.tracker.exchange import disagrees, play
 from tests.tracker.starts import established, syn_sent, synack_sent, talked
 
 OPENED = "CLOSED>SYN_SENT>ESTABLISHED"
@@ -35,7 +35,7 @@ def test_times_and_offers_of_the_handshake():
 
 
 @pytest.mark.parametrize("version", [4, 6])
-@pytest.mark.parametrize("link", [1, 101])
+@pytest.mark.parametrize("link", [0, 1, 101, 108, 113, 276])
 def test_the_same_on_any_link(link, version):
     played = play(talked(), link=link, version=version).ends(OPENED, TAKEN, handshake="complete")
     assert played.flow()["client"] == {4: "10.0.0.1", 6: "fd00::1"}[version]
@@ -49,8 +49,18 @@ def test_syn_lost_and_sent_again():
         1.020 C>S .  seq=1 ack=1           | ESTABLISHED ESTABLISHED~ open 3/3
         """
     )
-    played.ends(OPENED, TAKEN, handshake="complete", syn_attempts=2, open_1=2)
+    played.ends(OPENED, TAKEN, handshake="complete", syn_attempts=2)
     assert played.flow()["syn_rtt"] == pytest.approx(0.010)
+
+
+@disagrees("open_1 is the first SYN, not the one that was answered")
+def test_the_first_step_is_the_syn_that_was_answered():
+    play(
+        f"""{syn_sent()}
+        1.000 C>S S  seq=0 mss=1460
+        1.010 S>C S. seq=0 ack=1 mss=1460
+        """
+    ).ends(open_1=2, open_2=3)
 
 
 def test_synack_lost_and_drawn_again_by_the_syn():
@@ -125,15 +135,29 @@ def test_nobody_answers():
         for second in (1, 3, 7, 15, 31)
     )
     played = play(
-        f"""{syn_sent()}
+        f"""{syn_sent().replace("open 1/3", "open 1/3 ! ?")}
         {repeats}
-        63.0  C>S S  seq=0 mss=1460        | SYN_SENT LISTEN~ (open 1/3) ! syn-retransmitted, syn-unanswered
+        63.0  C>S S  seq=0 mss=1460        | SYN_SENT LISTEN~ (open 1/3) ! ?
         126.9 timer                        | SYN_SENT LISTEN
         127.1 timer                        | CLOSED LISTEN
         """
-    ).ends("CLOSED>SYN_SENT>CLOSED", handshake="syn only", close="timed out", syn_attempts=7, server_packets=0)
+    ).ends(
+        "CLOSED>SYN_SENT>CLOSED", handshake="syn only", close="timed out", closed_by=None, syn_attempts=7,
+        server_packets=0, n_syn_unanswered=1, n_syn_retransmitted=6,
+    )  # fmt: skip
     assert played.changes("client")[-1] == "- SYN_SENT>CLOSED assumed"
     assert "SYN_RCVD" not in played.flow()["server_path"]
+
+
+@disagrees("syn-unanswered stands at the first SYN, the catalogue says at the last")
+def test_the_last_syn_is_the_unanswered_one():
+    played = play(
+        f"""{syn_sent().replace("open 1/3", "open 1/3 ! ?")}
+        1.000 C>S S  seq=0                 | SYN_SENT LISTEN~ (open 1/3) ! ?
+        9.000 timer                        | SYN_SENT LISTEN
+        """
+    )
+    assert [frame for frame, kind in played.kinds() if kind == "syn-unanswered"] == [2]
 
 
 def test_a_syn_that_may_be_answered_yet_is_not_unanswered():
@@ -161,8 +185,13 @@ def test_refused_by_icmp(version, icmp):
         0.010 S>C icmp={icmp} seq=0        | CLOSED ? ! icmp-error, refused
         """,
         version=version,
-    ).ends("CLOSED>SYN_SENT>CLOSED", handshake="refused", client_state="CLOSED", server_state="CLOSED")
+    ).ends("CLOSED>SYN_SENT>CLOSED", handshake="refused", client_state="CLOSED")
     assert played.analysis.capture.skipped == {"ICMP error quoting a TCP segment": 1}
+
+
+@disagrees("the server stays in LISTEN when the refusal is an ICMP error")
+def test_refused_by_icmp_nobody_was_listening():
+    play(f"{syn_sent()}\n 0.010 S>C icmp=3/3 seq=0").ends(server_state="CLOSED")
 
 
 @pytest.mark.parametrize("icmp", ["3/0", "3/1", "11/0"])
@@ -191,14 +220,52 @@ def test_simultaneous_open():
         0.000 C>S S  seq=0 mss=1460        | SYN_SENT LISTEN~ open 1/3
         0.001 S>C S  seq=0 mss=1460        | SYN_RCVD~ SYN_RCVD~ simultaneous open 1/3
         0.010 C>S S. seq=0 ack=1           | SYN_RCVD ESTABLISHED~ simultaneous open 2/3
-        0.011 S>C S. seq=0 ack=1           | ESTABLISHED~ ESTABLISHED~ simultaneous open 2/3
-        0.020 C>S P. seq=1 ack=1 len=5     | ESTABLISHED ESTABLISHED~ ?
+        0.011 S>C S. seq=0 ack=1           | ESTABLISHED~ ESTABLISHED? simultaneous open 2/3
+        0.020 C>S P. seq=1 ack=1 len=5     | ESTABLISHED ESTABLISHED? ?
         0.030 S>C .  seq=1 ack=6           | ESTABLISHED ESTABLISHED
         """
     )
     path = "CLOSED>SYN_SENT>SYN_RCVD>ESTABLISHED"
     played.ends(path, path, handshake="simultaneous", close="still open")
     assert played.changes("server")[0] == "1 UNKNOWN>LISTEN refuted 2"
+
+
+@disagrees("its own SYN-ACK proves the server ESTABLISHED; it was sent in SYN_RCVD")
+def test_a_synack_proves_syn_rcvd_only():
+    """Simultaneous open: the other SYN-ACK need not have arrived when this one was sent."""
+    play(
+        """
+        0.000 C>S S  seq=0
+        0.001 S>C S  seq=0
+        0.010 C>S S. seq=0 ack=1           | SYN_RCVD ESTABLISHED~ simultaneous open 2/3
+        0.011 S>C S. seq=0 ack=1           | ESTABLISHED~ ESTABLISHED~ simultaneous open 2/3
+        """
+    )
+
+
+@disagrees("a proven move does not prove the assumed one that it was built on: machine.move keeps no such tie")
+def test_what_a_proven_move_was_built_on_is_proven():
+    """An old duplicate of its SYN takes the server back to SYN_SENT, from a state that it has shown to be in."""
+    played = play(
+        """
+        0.000 C>S S  seq=0
+        0.001 S>C S  seq=0                 | ? SYN_RCVD~ simultaneous open 1/3
+        0.010 S>C P. seq=1 ack=1 len=5     | ? ESTABLISHED ?
+        0.011 S>C S  seq=0                 | ? ESTABLISHED ? ! ?
+        """,
+        chains=False,
+    )
+    assert played.changes("server")[2] == "2 SYN_SENT>SYN_RCVD proven 3"
+
+
+@disagrees("a SYN-ACK of another ISN counts as a retransmission too; the catalogue says: same ISN")
+def test_a_synack_of_another_isn_is_not_a_retransmission():
+    play(
+        f"""{synack_sent()}
+        0.500 S>C S. seq=7777 ack=1        | ESTABLISHED~ SYN_RCVD ? ! synack-isn-changed
+        """,
+        numbers=False,
+    )
 
 
 def test_data_with_the_syn_taken():
