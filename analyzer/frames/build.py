@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.decode.batch import SegmentBatch
+from analyzer.decode.fragments import new_fragments
 from analyzer.decode.segment import SKIPPED_WORDS, Skipped
 from analyzer.flows import connection, table
 from analyzer.settings import Settings
@@ -79,7 +80,9 @@ class Tracking:
         self.last_ns = max(self.last_ns, batch.last_ns)
         self.located += batch.filled
         self.table = table.with_room(self.table, batch.filled, self._ahead(self.located, expected))
-        table.find_pairs(batch.segments, batch.filled, self.table)
+        table.find_pairs(
+            batch.segments, batch.filled, self.table, self.settings.vlan_in_key, self.settings.tunnel_in_key
+        )
         batch.pairs = int(self.table.counts[0])
 
     def replay(self, batch: SegmentBatch, expected: int | None = None) -> None:
@@ -180,7 +183,8 @@ def analyse(source: Source, settings: Settings | None = None, progress: Progress
 
     # A second thread reads ahead and writes behind while this one replays: the kernels need no interpreter lock. It does
     # one thing after the other, so a batch is written before its arrays are decoded into again.
-    now, then = SegmentBatch(), SegmentBatch()
+    fragments = new_fragments()
+    now, then = SegmentBatch(fragments), SegmentBatch(fragments)
     with concurrent.futures.ThreadPoolExecutor(1) as beside:
         coming = beside.submit(next_batch, then)
         written = None

@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analyzer.decode import segment
+from analyzer.decode.layers import TUNNEL_WORDS
 from analyzer.frames import columns as c
 from analyzer.frames import vocabulary as v
 
@@ -73,6 +74,7 @@ def packets(columns: PacketColumns, rows: int, names: pd.CategoricalDtype, info:
         "acks_frame": c.no_integers(rows, np.int64),
         "bytes_in_flight": c.no_integers(rows, np.int64),
         "interface": _interfaces(columns, rows, info),
+        "tunnel": _tunnels(c.optional(columns, "tunnel", rows)),
         "copy_of": c.no_integers(rows, np.int64),
     }
     if len(info.files) > 1:
@@ -99,6 +101,15 @@ def _flags(bits: Any) -> pd.Categorical:
     for value in values.tolist():
         codes[value] = letters.index(flag_letters(value))
     return c.words(codes[bits], tuple(letters))
+
+
+def _tunnels(layers: Any) -> pd.Categorical:
+    if c.is_constant(layers):
+        return c.words(c.constant(-1, len(layers), np.int8), v.TUNNELS)
+    place = np.full(256, -1, np.int8)
+    for number, layer in enumerate(TUNNEL_WORDS):
+        place[layer] = number
+    return c.words(place[layers], v.TUNNELS)
 
 
 def _interfaces(columns: PacketColumns, rows: int, info: CaptureInfo) -> pd.Categorical:

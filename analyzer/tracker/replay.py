@@ -28,6 +28,7 @@ from analyzer.tracker.timers import expire, start_timer
 _NEW_INCARNATION, _RCV_RST = int(Event.NEW_INCARNATION), int(Event.RCV_RST)
 _PORT_REUSED, _MIDSTREAM, _HALF_OPEN = int(Kind.PORT_REUSED), int(Kind.MIDSTREAM), int(Kind.HALF_OPEN)
 _SYNACK_ISN_CHANGED = int(Kind.SYNACK_ISN_CHANGED)
+_OVERLAPPING = int(Kind.OVERLAPPING_FRAGMENTS)
 _ICMP_ERROR, _REFUSED = int(Kind.ICMP_ERROR), int(Kind.REFUSED)
 _NO_DETAIL, _BY_ICMP = int(Detail.NONE), int(Detail.BY_ICMP)
 _AFTER_CLOSE, _ALIVE, _IN_TIME_WAIT = int(Detail.AFTER_CLOSE), int(Detail.EARLIER_ALIVE), int(Detail.EARLIER_TIME_WAIT)
@@ -72,6 +73,8 @@ def replay(segments: Any, sacks: Any, filled: int, connections: Any, log: Any, o
         flow.end_ns = max(flow.end_ns, segment.time_ns)
         me.last_ns = segment.time_ns
         me.packets += 1
+        if segment.overlapping:
+            note(_OVERLAPPING, _NO_DETAIL, me.endpoint, 0, segment, number, log)
         if segment.options & OPTION_ROW:
             _write_options(segment, sacks[i], you, options)
         segment.relative_seq, segment.relative_ack, segment.scaled_window = seq, ack, window
