@@ -25,9 +25,12 @@ def flag_letters(bits: int) -> str:
     return "".join(letter for bit, letter in enumerate(_LETTERS) if bits >> bit & 1) or "none"
 
 
-def packets(columns: PacketColumns, rows: int, names: pd.CategoricalDtype, info: CaptureInfo) -> pd.DataFrame:
-    """One row per TCP segment; see the schema."""
-    flow = columns.flow[:rows]
+def packets(
+    columns: PacketColumns, rows: int, names: pd.CategoricalDtype, info: CaptureInfo, renumbered: Any = None
+) -> pd.DataFrame:
+    """One row per TCP segment; see the schema. renumbered: each flow's number in the frames, None if it is the same."""
+    tracked = columns.flow[:rows]
+    flow = tracked if renumbered is None else renumbered[tracked]
     ahead = c.optional(columns, "stream_ahead", rows)
     no_timestamps = c.optional(columns, "no_timestamps", rows)
     outgoing, vlan = c.optional(columns, "outgoing", rows), c.optional(columns, "vlan", rows)
@@ -37,7 +40,7 @@ def packets(columns: PacketColumns, rows: int, names: pd.CategoricalDtype, info:
     data: dict[str, Any] = {
         "time": c.times(columns.time_ns[:rows]),
         "flow": flow,
-        "stream": flow if c.is_constant(ahead) else flow + ahead,
+        "stream": tracked if c.is_constant(ahead) else tracked + ahead,
         "outgoing": pd.arrays.BooleanArray(outgoing == 2, outgoing == 0)
         if not c.is_constant(outgoing)
         else pd.arrays.BooleanArray(c.constant(False, rows, bool), absent),
