@@ -45,3 +45,9 @@ class Settings:
 
     buffer_bytes: int = 4 * 1024 * 1024
     """The reused read buffer of one file."""
+
+    vlan_in_key: bool = True
+    """The same addresses and ports in another VLAN are another connection; False takes them together."""
+
+    tunnel_in_key: bool = True
+    """The same addresses and ports in another tunnel are another connection; False takes them together."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analyzer.decode.fragments import Fragments, new_fragments
 from analyzer.decode.records import decode
 from analyzer.decode.segment import SEGMENT, Skipped
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 class SegmentBatch:
     """The segments of one batch of records.
+
+    Batches that follow one another share the table of datagrams that are still in pieces (``fragments``).
 
     Attributes
     ----------
@@ -32,7 +35,8 @@ class SegmentBatch:
         Records that were no segment, by reason.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fragments: Fragments | None = None) -> None:
+        self._fragments = fragments or new_fragments()
         self.segments = np.zeros(0, SEGMENT)
         self.sacks = np.zeros((0, 8), np.uint32)
         self.skipped = np.zeros(len(Skipped), np.int64)
@@ -45,5 +49,5 @@ class SegmentBatch:
             self.segments = np.zeros(self.records, SEGMENT)
             self.sacks = np.zeros((self.records, 8), np.uint32)
         self.skipped[:] = 0
-        self.filled = decode(records, self.segments, self.sacks, self.skipped)
+        self.filled = decode(records, self.segments, self.sacks, self.skipped, self._fragments)
         self.last_ns = int(records.time_ns.max()) if self.records else 0

@@ -8,26 +8,28 @@ from __future__ import annotations
 from typing import Any
 
 from analyzer.decode.bytes import u16, u32
-from analyzer.decode.ip import ICMP, ICMPV6, TCP, ipv4, ipv6
-from analyzer.kernel import part
+from analyzer.decode.ip import ipv4, ipv6
+from analyzer.kernel import seldom
+
+_TCP = 6  # IP's protocol number
 
 
-@part
-def quoted_segment(data: Any, start: int, end: int, protocol: int, segment: Any) -> bool:
+@seldom
+def quoted_segment(data: Any, start: int, end: int, version_6: bool, segment: Any) -> bool:
     """Read the segment that an error at data[start:end] quotes into the row; False if it is no error or quotes no TCP."""
     if end - start < 8:
         return False
     kind, code = data[start], data[start + 1]
     inner = start + 8
-    if protocol == ICMP:
+    if not version_6:
         if kind != 3 and kind != 4 and kind != 5 and kind != 11 and kind != 12:
             return False
-        offset, upper, _ = ipv4(data, inner, end, end, segment)
+        upper, offset, _ = ipv4(data, inner, end, end, segment)
     else:
         if kind < 1 or kind > 4:
             return False
-        offset, upper, _ = ipv6(data, inner, end, end, segment)
-    if offset < 0 or upper != TCP or end - offset < 8:
+        upper, offset, _ = ipv6(data, inner, end, end, segment)
+    if upper != _TCP or end - offset < 8:
         return False
     segment.sport = u16(data, offset)
     segment.dport = u16(data, offset + 2)
@@ -40,9 +42,3 @@ def quoted_segment(data: Any, start: int, end: int, protocol: int, segment: Any)
     segment.icmp_code = code
     segment.quoted = 1
     return True
-
-
-@part
-def is_icmp(protocol: int) -> bool:
-    """Whether the protocol number is ICMP's or ICMPv6's."""
-    return protocol == ICMP or protocol == ICMPV6

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.decode.bytes import u16, u32
+from analyzer.decode.bytes import u8, u16, u32
 from analyzer.decode.segment import Skipped
 from analyzer.kernel import part
 
-TCP, ICMP, ICMPV6 = 6, 1, 58
 _HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTHENTICATION, _DESTINATION, _MOBILITY, _HIP, _SHIM6 = (
     0,
     43,
@@ -27,11 +26,11 @@ _HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTHENTICATION, _DESTINATION, _MOBILITY, _HIP
     140,
 )
 _MOST_EXTENSIONS = 16
-_LONGEST = 1 << 24  # octets; a frame that claims more is lying, and 32 bits of length must hold it
+
+FRAGMENTED = 256  #: instead of a protocol: the datagram is in pieces; the row says which piece this is
 
 _IP_CUT = -1 - int(Skipped.IP_CUT)
 _IP_MALFORMED = -1 - int(Skipped.IP_MALFORMED)
-_FRAGMENTED = -1 - int(Skipped.FRAGMENT)
 _UNKNOWN_EXTENSION = -1 - int(Skipped.UNKNOWN_EXTENSION)
 
 
@@ -39,18 +38,18 @@ _UNKNOWN_EXTENSION = -1 - int(Skipped.UNKNOWN_EXTENSION)
 def ipv4(data: Any, start: int, end: int, wire_end: int, segment: Any) -> tuple[int, int, int]:
     """Read an IPv4 header at data[start:end].
 
-    Returns (offset of the transport header or -1 - Skipped.REASON, protocol, transport bytes by the header).
+    Returns (protocol, FRAGMENTED or -1 - Skipped.REASON; offset of what it carries; bytes of that by the header).
     """
     if end - start < 20:
-        return _IP_CUT, 0, 0
-    header = (int(data[start]) & 15) * 4
+        return _IP_CUT, start, 0
+    header = (u8(data, start) & 15) * 4
     if data[start] >> 4 != 4 or header < 20:
-        return _IP_MALFORMED, 0, 0
+        return _IP_MALFORMED, start, 0
     total = u16(data, start + 2)
     if total == 0:
-        total = min(wire_end - start, _LONGEST)
+        total = wire_end - start
     if total < header:
-        return _IP_MALFORMED, 0, 0
+        return _IP_MALFORMED, start, 0
     segment.version = 4
     segment.ip_id = u16(data, start + 4)
     segment.ttl = data[start + 8]
@@ -58,10 +57,15 @@ def ipv4(data: Any, start: int, end: int, wire_end: int, segment: Any) -> tuple[
     segment.dst_hi = 0
     segment.src_lo = u32(data, start + 12)
     segment.dst_lo = u32(data, start + 16)
-    if u16(data, start + 6) & 0x3FFF:  # an offset, or more to come
-        return _FRAGMENTED, 0, 0
     segment.truncated = start + total > end
-    return start + header, int(data[start + 9]), total - header
+    segment.protocol = data[start + 9]
+    place = u16(data, start + 6)
+    if place & 0x3FFF:  # an offset, or more to come
+        segment.fragment_id = u16(data, start + 4)
+        segment.fragment_offset = (place & 0x1FFF) * 8
+        segment.fragment_more = place & 0x2000 != 0
+        return FRAGMENTED, start + header, total - header
+    return u8(data, start + 9), start + header, total - header
 
 
 @part
@@ -73,12 +77,12 @@ def _address_half(data: Any, offset: int) -> Any:
 def ipv6(data: Any, start: int, end: int, wire_end: int, segment: Any) -> tuple[int, int, int]:
     """Read an IPv6 header and its extension headers at data[start:end]; returns as ``ipv4``."""
     if end - start < 40:
-        return _IP_CUT, 0, 0
+        return _IP_CUT, start, 0
     if data[start] >> 4 != 6:
-        return _IP_MALFORMED, 0, 0
+        return _IP_MALFORMED, start, 0
     payload = u16(data, start + 4)
     if payload == 0:  # offload, or a jumbogram (RFC 2675): the frame knows
-        payload = min(max(wire_end - start - 40, 0), _LONGEST)
+        payload = max(wire_end - start - 40, 0)
     segment.version = 6
     segment.ip_id = 0
     segment.ttl = data[start + 7]
@@ -87,8 +91,13 @@ def ipv6(data: Any, start: int, end: int, wire_end: int, segment: Any) -> tuple[
     segment.dst_hi = _address_half(data, start + 24)
     segment.dst_lo = _address_half(data, start + 32)
     segment.truncated = start + 40 + payload > end
-    protocol = int(data[start + 6])
-    offset = start + 40
+    return extensions(data, start + 40, end, u8(data, start + 6), payload, segment)
+
+
+@part
+def extensions(data: Any, start: int, end: int, protocol: int, payload: int, segment: Any) -> tuple[int, int, int]:
+    """Step over IPv6 extension headers, from one called protocol at start; payload: bytes from there on."""
+    offset = start
     for _ in range(_MOST_EXTENSIONS):
         known = (
             protocol == _HOP_BY_HOP
@@ -99,19 +108,24 @@ def ipv6(data: Any, start: int, end: int, wire_end: int, segment: Any) -> tuple[
             or protocol == _SHIM6
         )
         if not known and protocol != _FRAGMENT and protocol != _AUTHENTICATION:
-            return offset, protocol, payload - (offset - start - 40)
+            return protocol, offset, payload - (offset - start)
         if end - offset < 8:
-            return _IP_CUT, 0, 0
+            return _IP_CUT, start, 0
         if protocol == _FRAGMENT:
-            if u16(data, offset + 2) & 0xFFF9:  # not an atomic fragment (RFC 6946)
-                return _FRAGMENTED, 0, 0
+            place = u16(data, offset + 2)
+            if place & 0xFFF9:  # not an atomic fragment (RFC 6946)
+                segment.protocol = data[offset]
+                segment.fragment_id = u32(data, offset + 4)
+                segment.fragment_offset = place & 0xFFF8
+                segment.fragment_more = place & 1
+                return FRAGMENTED, offset + 8, payload - (offset + 8 - start)
             step = 8
         elif protocol == _AUTHENTICATION:
-            step = (int(data[offset + 1]) + 2) * 4
+            step = (u8(data, offset + 1) + 2) * 4
         else:
-            step = (int(data[offset + 1]) + 1) * 8
-        protocol = int(data[offset])
+            step = (u8(data, offset + 1) + 1) * 8
+        protocol = u8(data, offset)
         offset += step
-        if offset - start - 40 > payload:
-            return _IP_MALFORMED, 0, 0
-    return _UNKNOWN_EXTENSION, 0, 0
+        if offset - start > payload:
+            return _IP_MALFORMED, start, 0
+    return _UNKNOWN_EXTENSION, start, 0

@@ -285,9 +285,12 @@ def _hexadecimal(word: str) -> bytes:
 
 def _segment(line: Line, ports: tuple[int, int], seq: int, ack: int, options: bytes) -> bytes:
     offset_and_flags = (5 + len(options) // 4) << 12 | line.flags
-    return struct.pack(
-        ">HHIIHHHH", *ports, seq, ack, offset_and_flags, min(line.window, 65535), 0, min(line.urgent, 65535)
-    ) + options
+    return (
+        struct.pack(
+            ">HHIIHHHH", *ports, seq, ack, offset_and_flags, min(line.window, 65535), 0, min(line.urgent, 65535)
+        )
+        + options
+    )
 
 
 def _datagram(line: Line, source: bytes, destination: bytes, segment: bytes) -> bytes:
@@ -299,7 +302,9 @@ def _datagram(line: Line, source: bytes, destination: bytes, segment: bytes) -> 
     if line.version == 6:
         header = struct.pack(">IHBB", 6 << 28 | line.tos << 20, min(size, 65535), 6, ttl)
         return header + source + destination + segment
-    fixed = struct.pack(">BBHHHBB", 0x45, line.tos, min(size + 20, 65535), (line.identification or 0) & 0xFFFF, 0, ttl, 6)
+    fixed = struct.pack(
+        ">BBHHHBB", 0x45, line.tos, min(size + 20, 65535), (line.identification or 0) & 0xFFFF, 0, ttl, 6
+    )
     total = _checksum(fixed + b"\0\0" + source + destination)
     return fixed + struct.pack(">H", total) + source + destination + segment
 

@@ -20,6 +20,9 @@ SEGMENT = np.dtype(
         ("tsval", np.uint32),
         ("tsecr", np.uint32),
         ("length", np.int32),  # payload bytes, from the IP header
+        ("tunnel_key", np.uint64),  # the way through tunnels to the segment, 0 without: part of the flow's key
+        ("fragment_id", np.uint32),
+        ("fragment_offset", np.int32),
         ("vlan_key", np.int32),  # the whole stack of tags, -1 without one: part of the flow's key
         ("interface", np.int32),  # capture interface and, for SLL2, the kernel's: see interface_key
         ("ifindex", np.int32),  # SLL2's interface index, -1 where none
@@ -36,6 +39,11 @@ SEGMENT = np.dtype(
         ("vlan", np.int16),  # the innermost tag, -1 without one
         ("options", np.uint16),  # OPTION_ bits
         ("mptcp", np.uint16),  # bit i: MPTCP subtype i was there
+        ("tunnel", np.uint8),  # layers.Layer of the innermost tunnel, 0 without
+        ("protocol", np.uint8),  # of IP: what a fragmented datagram carries
+        ("fragment_more", np.uint8),
+        ("overlapping", np.uint8),  # put together from fragments that overlap
+        ("padded", np.uint8),  # 802.11: the header is padded
         ("version", np.uint8),  # 4 or 6
         ("ttl", np.uint8),
         ("truncated", np.uint8),
@@ -109,6 +117,7 @@ class Skipped(enum.IntEnum):
     TCP_CUT = 7
     ICMP_ERROR = 8
     UNKNOWN_EXTENSION = 9
+    TOO_DEEP = 10
 
 
 SKIPPED_WORDS: dict[Skipped, str] = {
@@ -118,8 +127,9 @@ SKIPPED_WORDS: dict[Skipped, str] = {
     Skipped.IP_CUT: "IP header cut by the snap length",
     Skipped.IP_MALFORMED: "IP header malformed",
     Skipped.NOT_TCP: "not TCP",
-    Skipped.FRAGMENT: "IP fragment",
+    Skipped.FRAGMENT: "IP fragment, not the last to come",
     Skipped.TCP_CUT: "TCP header cut below 20 bytes",
     Skipped.ICMP_ERROR: "ICMP error quoting a TCP segment",
     Skipped.UNKNOWN_EXTENSION: "IPv6 extension headers not understood",
+    Skipped.TOO_DEEP: "formats nested too deep",
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from analyzer.decode.bytes import u16, u32
+from analyzer.decode.bytes import u8, u16, u32
 from analyzer.decode.segment import (
     OPTION_AO,
     OPTION_FAST_OPEN,
@@ -38,7 +38,7 @@ def tcp(data: Any, start: int, end: int, length: int, segment: Any, sack: Any) -
     """
     if end - start < 20 or length < 20:
         return _TCP_CUT
-    header = (int(data[start + 12]) >> 4) * 4
+    header = (u8(data, start + 12) >> 4) * 4
     segment.sport = u16(data, start)
     segment.dport = u16(data, start + 2)
     segment.seq = u32(data, start + 4)
@@ -69,7 +69,7 @@ def _options(data: Any, offset: int, end: int, segment: Any, sack: Any) -> None:
         if kind == 1:
             offset += 1
             continue
-        size = int(data[offset + 1]) if offset + 1 < end else 0
+        size = u8(data, offset + 1) if offset + 1 < end else 0
         if size < 2 or offset + size > end:
             found |= OPTION_MALFORMED
             break
@@ -88,7 +88,7 @@ def _options(data: Any, offset: int, end: int, segment: Any, sack: Any) -> None:
             segment.mss = u16(data, offset + 2)
         elif kind == 3 and size == 3:
             found |= OPTION_WSCALE
-            segment.wscale = min(int(data[offset + 2]), 127)
+            segment.wscale = min(u8(data, offset + 2), 127)
         elif kind == 4 and size == 2:
             found |= OPTION_SACK_PERMITTED
         elif kind == 34 or (
@@ -97,7 +97,7 @@ def _options(data: Any, offset: int, end: int, segment: Any, sack: Any) -> None:
             found |= OPTION_FAST_OPEN
         elif kind == 30 and size >= 3:
             found |= OPTION_MPTCP
-            segment.mptcp |= 1 << (int(data[offset + 2]) >> 4)
+            segment.mptcp |= 1 << (u8(data, offset + 2) >> 4)
         elif kind == 19 and size == 18:
             found |= OPTION_MD5
         elif kind == 29 and size >= 4:

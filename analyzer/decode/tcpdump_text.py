@@ -185,7 +185,6 @@ def _segment(text: str) -> Line | None:
     )
 
 
-
 def _ends(text: str) -> tuple[str, str, str, str, str] | None:
     """Split what stands before the flags: the prefix, and both ends' addresses and ports."""
     words = text.rsplit(" ", 3)
@@ -193,7 +192,9 @@ def _ends(text: str) -> tuple[str, str, str, str, str] | None:
         return None
     prefix = f" {words[0]} " if len(words) == 4 else " "
     source, destination = words[-3], words[-1]
-    if source.isdecimal() and destination.isdecimal():  # behind IPv6's extension headers: the addresses stand before them
+    if (
+        source.isdecimal() and destination.isdecimal()
+    ):  # behind IPv6's extension headers: the addresses stand before them
         named = re.search(r"(?:^|\s)([^\s>]{1,64}) > ([^\s>]{1,64}): ", prefix)
         return (prefix, named[1], source, named[2], destination) if named else None
     near, _, near_port = source.rpartition(".")

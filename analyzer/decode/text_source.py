@@ -154,7 +154,9 @@ class TextSource:
                 left -= len(line)
                 yield line.decode("utf-8", "replace")
             if left <= 0 and file.read(1):
-                self.info.damage.append(Damage(self._path, _MOST_BYTES, "a text of more than 1 GiB is not read further"))
+                self.info.damage.append(
+                    Damage(self._path, _MOST_BYTES, "a text of more than 1 GiB is not read further")
+                )
 
     def _open(self) -> IO[bytes]:
         if self._path != _STDIN:

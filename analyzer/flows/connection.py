@@ -58,6 +58,8 @@ KNOWN_SYN_ACK = 4  # its SYN-ACK was seen
 KNOWN_PEER_FIN = 8  # the peer's FIN has taken effect on it
 KNOWN_REPEATED = 16  # its SYN-ACK or FIN came again, and the peer's answer is due again
 KNOWN_ACK = 32  # it sent a segment that is neither SYN, SYN-ACK nor RST
+KNOWN_FIN_MISSED = 64  # it showed that the peer's FIN has not come: it is not assumed again before the FIN is repeated
+KNOWN_REBASED = 128  # its SYN-ACK has another ISN than the one before
 
 FLOW = np.dtype(
     [
@@ -102,6 +104,7 @@ MARK_RESET_EARLY = 8  # reset after the SYN-ACK and before the third segment
 MARK_MIDSTREAM = 16
 MARK_TIMED_OUT = 32  # an end gave up by a timer
 MARK_FORGED = 64  # opened by a forged SYN: no connection of its own
+MARK_CHALLENGED = 128  # its SYN was answered in an earlier connection's numbers
 
 
 PAIR_STATE = np.dtype(

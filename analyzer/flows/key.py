@@ -1,8 +1,9 @@
 """The key of a flow, and its hash.
 
-A key is the unordered pair of ends (address, port), the IP version and the stack of VLAN tags. The hash is multilinear
-(Lemire and Kaser, "Strongly universal string hashing is fast", 2014): the upper half of the sum of (key + word) products
-of 32-bit words under random 64-bit keys, drawn anew in each process. No sender can prepare colliding flows for it.
+A key is the unordered pair of ends (address, port), the IP version, the stack of VLAN tags and the tunnel. The hash is
+multilinear (Lemire and Kaser, "Strongly universal string hashing is fast", 2014): the upper half of the sum of
+(key + word) products of 32-bit words under random 64-bit keys, drawn anew in each process. No sender can prepare
+colliding flows for it.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import numpy.typing as npt
 
 from analyzer.kernel import part
 
-_WORDS = 12
+_WORDS = 14
 
 
 def random_hash_keys() -> npt.NDArray[np.uint64]:
-    """Draw the keys of the hash: (13,) uint64, the odd one out is the constant term."""
+    """Draw the keys of the hash: (15,) uint64, the odd one out is the constant term."""
     return np.array([secrets.randbits(64) for _ in range(_WORDS + 1)], np.uint64)
 
 
@@ -38,8 +39,8 @@ def hash_address(keys: Any, hi: Any, lo: Any, version: int) -> Any:
 
 
 @part
-def hash_key(keys: Any, a_hi: Any, a_lo: Any, b_hi: Any, b_lo: Any, ports: Any, tags: Any) -> Any:
-    """Hash a flow's key to 32 bits; ports and tags are one word each."""
+def hash_key(keys: Any, a_hi: Any, a_lo: Any, b_hi: Any, b_lo: Any, ports: Any, tags: Any, tunnel: Any) -> Any:
+    """Hash a flow's key to 32 bits; ports, tags and tunnel are one word each."""
     total = (
         keys[_WORDS]
         + _pair(keys, 0, a_hi)
@@ -48,6 +49,7 @@ def hash_key(keys: Any, a_hi: Any, a_lo: Any, b_hi: Any, b_lo: Any, ports: Any, 
         + _pair(keys, 6, b_lo)
         + _pair(keys, 8, ports)
         + _pair(keys, 10, tags)
+        + _pair(keys, 12, tunnel)
     )
     return np.int64(total >> np.uint64(32))
 

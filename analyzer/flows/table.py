@@ -21,11 +21,15 @@ PAIR = np.dtype(
         ("a_lo", np.uint64),
         ("b_hi", np.uint64),
         ("b_lo", np.uint64),
+        ("tunnel_key", np.uint64),
         ("hash", np.uint32),
         ("vlan_key", np.int32),
         ("a_address", np.int32),  # number of the address
         ("b_address", np.int32),
-        ("untagged", np.int32),  # the pair without VLAN: Wireshark's streams ignore tags; itself where there is none
+        (
+            "untagged",
+            np.int32,
+        ),  # the pair without VLAN and tunnel, which Wireshark's streams ignore; itself where there is neither
         ("a_port", np.uint16),
         ("b_port", np.uint16),
         ("version", np.uint8),
@@ -116,16 +120,22 @@ def rehash(hashes: Any, slots: Any) -> None:
 
 
 @kernel
-def find_pairs(segments: Any, filled: int, table: Any) -> None:
-    """Find or make the pair of each segment: fills ``pair``, ``untagged``, ``side``, ``source`` and ``destination``."""
+def find_pairs(segments: Any, filled: int, table: Any, by_vlan: bool, by_tunnel: bool) -> None:
+    """Find or make the pair of each segment: fills ``pair``, ``untagged``, ``side``, ``source`` and ``destination``.
+
+    by_vlan, by_tunnel: whether the same ends in another VLAN or tunnel are another pair.
+    """
     for i in range(filled):
         segment = segments[i]
         first = source_first(segment)
         segment.side = 0 if first else 1
-        number = _find_pair(segment, first, segment.vlan_key, table)
+        vlan_key = segment.vlan_key if by_vlan else -1
+        tunnel_key = segment.tunnel_key if by_tunnel else np.uint64(0)
+        number = _find_pair(segment, first, vlan_key, tunnel_key, table)
         pair = table.pairs[number]
         if pair.untagged < 0:
-            pair.untagged = number if segment.vlan_key < 0 else _find_pair(segment, first, -1, table)
+            plain = vlan_key < 0 and tunnel_key == 0
+            pair.untagged = number if plain else _find_pair(segment, first, -1, np.uint64(0), table)
         segment.pair, segment.untagged = number, pair.untagged
         segment.source, segment.destination = pair.a_address, pair.b_address
         if not first:
@@ -150,7 +160,7 @@ def _note_ends(segment: Any, addresses: Any) -> None:
 
 
 @part
-def _find_pair(segment: Any, first: bool, vlan_key: int, table: Any) -> int:
+def _find_pair(segment: Any, first: bool, vlan_key: int, tunnel_key: Any, table: Any) -> int:
     if first:
         a_hi, a_lo, b_hi, b_lo = segment.src_hi, segment.src_lo, segment.dst_hi, segment.dst_lo
         a_port, b_port = segment.sport, segment.dport
@@ -159,7 +169,7 @@ def _find_pair(segment: Any, first: bool, vlan_key: int, table: Any) -> int:
         a_port, b_port = segment.dport, segment.sport
     ports = (np.uint64(a_port) << np.uint64(16)) | np.uint64(b_port)
     tags = np.uint64(vlan_key + 1) | (np.uint64(segment.version) << np.uint64(32))
-    value = hash_key(table.keys, a_hi, a_lo, b_hi, b_lo, ports, tags)
+    value = hash_key(table.keys, a_hi, a_lo, b_hi, b_lo, ports, tags, tunnel_key)
     slots, pairs = table.pair_slots, table.pairs
     mask = len(slots) - 1
     at = value & mask
@@ -175,6 +185,7 @@ def _find_pair(segment: Any, first: bool, vlan_key: int, table: Any) -> int:
                 and pair.a_hi == a_hi
                 and pair.b_hi == b_hi
                 and pair.vlan_key == vlan_key
+                and pair.tunnel_key == tunnel_key
                 and pair.version == segment.version
             ):
                 return number
@@ -187,6 +198,7 @@ def _find_pair(segment: Any, first: bool, vlan_key: int, table: Any) -> int:
     pair.a_hi, pair.a_lo, pair.b_hi, pair.b_lo = a_hi, a_lo, b_hi, b_lo
     pair.a_port, pair.b_port = a_port, b_port
     pair.vlan_key = vlan_key
+    pair.tunnel_key = tunnel_key
     pair.version = segment.version
     pair.hash = value
     pair.a_address = _address(a_hi, a_lo, segment.version, table)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from analyzer.decode.batch import SegmentBatch
+from analyzer.decode.fragments import new_fragments
 from analyzer.decode.segment import SKIPPED_WORDS, Skipped
 from analyzer.flows import connection, table
 from analyzer.settings import Settings
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from analyzer.capture.records import CaptureInfo, Records, Source
 
 Progress = Callable[[float | None, int], None]
+Rows = npt.NDArray[Any]
 
 _FIRST_ROOM = 1 << 16
 _SLACK = 1.1  # over an estimate of what is to come
@@ -79,7 +82,9 @@ class Tracking:
         self.last_ns = max(self.last_ns, batch.last_ns)
         self.located += batch.filled
         self.table = table.with_room(self.table, batch.filled, self._ahead(self.located, expected))
-        table.find_pairs(batch.segments, batch.filled, self.table)
+        table.find_pairs(
+            batch.segments, batch.filled, self.table, self.settings.vlan_in_key, self.settings.tunnel_in_key
+        )
         batch.pairs = int(self.table.counts[0])
 
     def replay(self, batch: SegmentBatch, expected: int | None = None) -> None:
@@ -180,7 +185,8 @@ def analyse(source: Source, settings: Settings | None = None, progress: Progress
 
     # A second thread reads ahead and writes behind while this one replays: the kernels need no interpreter lock. It does
     # one thing after the other, so a batch is written before its arrays are decoded into again.
-    now, then = SegmentBatch(), SegmentBatch()
+    fragments = new_fragments()
+    now, then = SegmentBatch(fragments), SegmentBatch(fragments)
     with concurrent.futures.ThreadPoolExecutor(1) as beside:
         coming = beside.submit(next_batch, then)
         written = None
@@ -207,7 +213,13 @@ def _frames(tracked: Tracking, info: CaptureInfo) -> Frames:
     flows, ends = connections.flows[:count], connections.ends[: 2 * count]
     transitions = tracked.log.transitions[: int(tracked.log.counts[0])]
     anomalies = tracked.log.anomalies[: int(tracked.log.counts[1])]
-    packet_rows = packet_frame.packets(tracked.columns, tracked.rows, names, info)
+    renumbered = None
+    forged = flows["marks"] & connection.MARK_FORGED != 0
+    if forged.any():
+        flows, ends, renumbered = _without(forged, flows, ends)
+        transitions["flow"] = renumbered[transitions["flow"]]
+        anomalies["flow"] = renumbered[anomalies["flow"]]
+    packet_rows = packet_frame.packets(tracked.columns, tracked.rows, names, info, renumbered)
     tracked.columns = packets.new_columns(0)  # what became a frame lives on there; the rest is given back
     with concurrent.futures.ThreadPoolExecutor(1) as beside:
         flow_rows = beside.submit(flow_frame.flows, flows, ends, pairs, names, anomalies)
@@ -222,3 +234,16 @@ def _frames(tracked: Tracking, info: CaptureInfo) -> Frames:
         skipped=tracked.skipped,
         local_addresses=addresses.local_addresses(used),
     )
+
+
+def _without(forged: Rows, flows: Rows, ends: Rows) -> tuple[Rows, Rows, Rows]:
+    """Leave flows out that a forged SYN opened: what they have belongs to the connection that it was aimed at.
+
+    Returns the other flows, their ends, and the number that each of the old ones has now.
+    """
+    numbers = np.cumsum(~forged, dtype=np.int32) - np.int32(1)
+    for number in np.flatnonzero(forged).tolist():  # in their order: the one before has its number already
+        numbers[number] = numbers[flows["earlier"][number]]
+    kept = flows[~forged]
+    kept["earlier"] = np.where(kept["earlier"] < 0, -1, numbers[kept["earlier"]])
+    return kept, ends[np.repeat(~forged, 2)], numbers

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from analyzer.decode.segment import OPTION_FAST_OPEN, OPTION_MPTCP, OPTION_SACK_PERMITTED, OPTION_TIMESTAMPS
-from analyzer.flows.connection import KNOWN_BASE, KNOWN_SYN, KNOWN_SYN_ACK
+from analyzer.flows.connection import KNOWN_SYN, KNOWN_SYN_ACK
 from analyzer.frames import columns as c
 from analyzer.frames import vocabulary as v
 from analyzer.tracker.anomalies import Kind
@@ -64,7 +64,7 @@ def _opening(flows: Rows, client: Rows, server: Rows) -> dict[str, Any]:
     for name in ("open_1", "open_2", "open_3"):
         data[name] = c.frames_or_na(flows[name])
     for end, it in (("client", client), ("server", server)):
-        data[f"{end}_isn"] = c.integers(it["isn"], it["known"] & KNOWN_BASE == 0)
+        data[f"{end}_isn"] = c.integers(it["isn"], it["known"] & (KNOWN_SYN | KNOWN_SYN_ACK) == 0)
     data["syn_rtt"] = _seconds(syn, synack)
     data["handshake_ack_rtt"] = _seconds(synack, ack)
     data["irtt"] = _seconds(syn, ack)

@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from analyzer.decode import segment
+from analyzer.decode.layers import TUNNEL_WORDS
 from analyzer.frames import columns as c
 from analyzer.frames import vocabulary as v
 
@@ -24,9 +25,12 @@ def flag_letters(bits: int) -> str:
     return "".join(letter for bit, letter in enumerate(_LETTERS) if bits >> bit & 1) or "none"
 
 
-def packets(columns: PacketColumns, rows: int, names: pd.CategoricalDtype, info: CaptureInfo) -> pd.DataFrame:
-    """One row per TCP segment; see the schema."""
-    flow = columns.flow[:rows]
+def packets(
+    columns: PacketColumns, rows: int, names: pd.CategoricalDtype, info: CaptureInfo, renumbered: Any = None
+) -> pd.DataFrame:
+    """One row per TCP segment; see the schema. renumbered: each flow's number in the frames, None if it is the same."""
+    tracked = columns.flow[:rows]
+    flow = tracked if renumbered is None else renumbered[tracked]
     ahead = c.optional(columns, "stream_ahead", rows)
     no_timestamps = c.optional(columns, "no_timestamps", rows)
     outgoing, vlan = c.optional(columns, "outgoing", rows), c.optional(columns, "vlan", rows)
@@ -36,7 +40,7 @@ def packets(columns: PacketColumns, rows: int, names: pd.CategoricalDtype, info:
     data: dict[str, Any] = {
         "time": c.times(columns.time_ns[:rows]),
         "flow": flow,
-        "stream": flow if c.is_constant(ahead) else flow + ahead,
+        "stream": tracked if c.is_constant(ahead) else tracked + ahead,
         "outgoing": pd.arrays.BooleanArray(outgoing == 2, outgoing == 0)
         if not c.is_constant(outgoing)
         else pd.arrays.BooleanArray(c.constant(False, rows, bool), absent),
@@ -73,6 +77,7 @@ def packets(columns: PacketColumns, rows: int, names: pd.CategoricalDtype, info:
         "acks_frame": c.no_integers(rows, np.int64),
         "bytes_in_flight": c.no_integers(rows, np.int64),
         "interface": _interfaces(columns, rows, info),
+        "tunnel": _tunnels(c.optional(columns, "tunnel", rows)),
         "copy_of": c.no_integers(rows, np.int64),
     }
     if len(info.files) > 1:
@@ -99,6 +104,15 @@ def _flags(bits: Any) -> pd.Categorical:
     for value in values.tolist():
         codes[value] = letters.index(flag_letters(value))
     return c.words(codes[bits], tuple(letters))
+
+
+def _tunnels(layers: Any) -> pd.Categorical:
+    if c.is_constant(layers):
+        return c.words(c.constant(-1, len(layers), np.int8), v.TUNNELS)
+    place = np.full(256, -1, np.int8)
+    for number, layer in enumerate(TUNNEL_WORDS):
+        place[layer] = number
+    return c.words(place[layers], v.TUNNELS)
 
 
 def _interfaces(columns: PacketColumns, rows: int, info: CaptureInfo) -> pd.Categorical:

@@ -6,6 +6,7 @@ i is the i-th word, "no value" is NA (code -1). The tracker owns most of them; h
 
 from __future__ import annotations
 
+from analyzer.decode.layers import TUNNEL_WORDS
 from analyzer.tracker.anomalies import CATALOGUE, DETAIL_WORDS, Detail, Kind
 from analyzer.tracker.marks import (
     CLOSE_WORDS,
@@ -53,6 +54,9 @@ CONN_STATES: tuple[str, ...] = (
     *("RSTOS0", "RSTRH", "SH", "SHR", "OTH"),
 )
 """Zeek's conn_state, in the order of its manual (base/protocols/conn)."""
+
+TUNNELS: tuple[str, ...] = tuple(TUNNEL_WORDS[layer] for layer in TUNNEL_WORDS)
+"""What a segment may be wrapped in; see decode/layers.py."""
 
 ANALYSIS_NAMES: tuple[str, ...] = (
     "retransmission",

@@ -11,6 +11,7 @@ from typing import Any
 from analyzer.decode.segment import ACK, FIN
 from analyzer.flows.connection import (
     KNOWN_BASE,
+    KNOWN_FIN_MISSED,
     KNOWN_PEER_FIN,
     KNOWN_REPEATED,
     KNOWN_SYN,
@@ -58,7 +59,7 @@ def on_acknowledgement(
     if ack <= you.fin:
         # It was sent without having had the FIN: lost behind this point, or still on its way.
         if is_assumed(me.fin_row, log) and refute(me, me.fin_row, frame, log):
-            me.known &= ~KNOWN_PEER_FIN & 255
+            me.known = (me.known & ~KNOWN_PEER_FIN & 255) | KNOWN_FIN_MISSED
         return NO_STEP, False
     step, repeated = NO_STEP, False
     first = flow.close_1 == you.fin_frame
@@ -135,6 +136,7 @@ def _repeated_fin(segment: Any, flow: Any, number: int, me: Any, you: Any, log: 
             if built_on:  # it had the other FIN too: then it is CLOSING, not TIME_WAIT
                 me.fin_row = move(me, _RCV_FIN, PROVEN, segment.time_ns, frame, number, log)
     refute(me, me.ended_row, frame, log)
+    you.known &= ~KNOWN_FIN_MISSED & 255
     if you.acked <= me.fin and is_assumed(you.fin_row, log) and refute(you, you.fin_row, frame, log):
         you.known &= ~KNOWN_PEER_FIN & 255
 
@@ -142,7 +144,7 @@ def _repeated_fin(segment: Any, flow: Any, number: int, me: Any, you: Any, log: 
 @part
 def take_fin(segment: Any, number: int, me: Any, you: Any, log: Any) -> None:
     """Let my FIN take effect on you, once all before it was seen or acknowledged."""
-    if me.fin < 0 or you.known & KNOWN_PEER_FIN or me.contiguous < me.fin:
+    if me.fin < 0 or you.known & (KNOWN_PEER_FIN | KNOWN_FIN_MISSED) or me.contiguous < me.fin:
         return
     row = move(you, _RCV_FIN, ASSUMED, segment.time_ns, segment.frame, number, log)
     if row != NO_ROW:

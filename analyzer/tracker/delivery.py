@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from analyzer.decode.segment import SYN
 from analyzer.kernel import part, seldom
 from analyzer.tracker.anomalies import Detail, Kind
 from analyzer.tracker.log import note
@@ -27,7 +28,7 @@ def on_text(
 ) -> None:
     """Take in span numbers (payload, SYN, FIN) from seq on; control: the segment has a SYN or FIN."""
     length, end = segment.length, seq + span
-    if me.next == 0 and not control and me.packets == 0:  # midstream: what was before is not known
+    if me.next == 0 and not segment.flags & SYN and me.packets == 0:  # midstream: what was before is not known
         me.next = me.contiguous = max(seq, 1)
     if length <= 1 and not control and seq == me.next - 1 and me.next > 1 and you.acked >= me.next:
         note(_KEEP_ALIVE, _NO_DETAIL, me.endpoint, 0, segment, number, log)

@@ -45,6 +45,12 @@ def move(end: Any, event: int, evidence: int, time_ns: int, frame: int, flow: in
     end.state = new
     end.proven = evidence == PROVEN
     end.deadline_ns = 0
+    if evidence == PROVEN:
+        # It was in the state that it left. Only that its FIN was acknowledged nothing can show.
+        prove(end, end.listen_row, frame, log)
+        prove(end, end.established_row, frame, log)
+        prove(end, end.fin_row, frame, log)
+        end.ended_row = NO_ROW
     if event <= _SEND_RST:  # what it does itself settles what was assumed of it before
         end.established_row = end.fin_row = end.fin_acked_row = end.ended_row = end.listen_row = NO_ROW
     return at
@@ -116,4 +122,5 @@ def _strike(end: Any, candidate: int, first: int, frame: int, log: Any) -> None:
     if candidate >= first and log.transitions[candidate].evidence != REFUTED:
         log.transitions[candidate].evidence = REFUTED
         log.transitions[candidate].refuted_by = frame
+        log.transitions[candidate].proven_by = 0
         _shorten(end)

@@ -11,6 +11,7 @@ from typing import Any
 from analyzer.decode.segment import CWR, ECE, OPTION_FAST_OPEN
 from analyzer.flows.connection import (
     KNOWN_ACK,
+    KNOWN_REBASED,
     KNOWN_REPEATED,
     KNOWN_SYN,
     KNOWN_SYN_ACK,
@@ -59,7 +60,6 @@ def on_syn(segment: Any, flow: Any, number: int, me: Any, you: Any, log: Any) ->
     else:
         step = _OPEN_1
         if flow.open_1 == 0:
-            flow.open_1 = frame
             flow.first_syn_ns = time_ns
             flow.ecn |= (segment.flags & (ECE | CWR)) == (ECE | CWR)
         elif you.known & KNOWN_SYN:
@@ -72,6 +72,8 @@ def on_syn(segment: Any, flow: Any, number: int, me: Any, you: Any, log: Any) ->
         if you.state == SYN_SENT:  # its SYN is on the way to us: they cross
             me.established_row = move(me, _RCV_SYN, ASSUMED, time_ns, frame, number, log)
     me.known |= KNOWN_SYN
+    if me.endpoint == 0 and flow.synack_ns == 0:
+        flow.open_1 = frame  # the one that is answered, else the last
     if you.state == UNKNOWN:
         you.listen_row = move(you, _RCV_SYN, ASSUMED, time_ns, frame, number, log)
     elif you.state == SYN_SENT and you.known & KNOWN_SYN:
@@ -85,8 +87,9 @@ def on_syn_ack(segment: Any, flow: Any, number: int, me: Any, you: Any, ack: int
     time_ns, frame = segment.time_ns, segment.frame
     repeated = me.known & KNOWN_SYN_ACK != 0
     flow.synack_attempts = min(flow.synack_attempts + 1, 65535)
-    if repeated and me.isn == segment.seq:
+    if repeated and not me.known & KNOWN_REBASED:
         note(_SYNACK_RETRANSMITTED, _NO_DETAIL, me.endpoint, flow.open_2, segment, number, log)
+    me.known &= ~KNOWN_REBASED & 255
     if repeated:
         me.known |= KNOWN_REPEATED
         server_round_trip = flow.synack_ns - flow.syn_ns if flow.syn_ns else 0
@@ -96,13 +99,14 @@ def on_syn_ack(segment: Any, flow: Any, number: int, me: Any, you: Any, ack: int
     else:
         refute(me, me.ended_row, frame, log)
         prove(me, me.listen_row, frame, log)
-        prove(me, me.established_row, frame, log)  # simultaneous open: the SYN that it answers has arrived
+        if me.state == SYN_RCVD:
+            prove(me, me.established_row, frame, log)  # simultaneous open: the SYN that it answers has arrived
         flow.open_2 = frame
         flow.synack_ns = time_ns
         if flow.ecn & 1 and (segment.flags & (ECE | CWR)) == ECE:
             flow.ecn |= 2
-        if me.state == CLOSED and not me.known & KNOWN_SYN:
-            me.state = LISTEN
+        if (me.state == CLOSED or me.state == UNKNOWN) and not me.known & KNOWN_SYN:
+            me.state = LISTEN  # it answers: it was listening, and the listener is another socket
         move(me, _SEND_SYN_ACK, PROVEN, time_ns, frame, number, log)
     me.known |= KNOWN_SYN_ACK
     acceptable = 1 <= ack <= max(you.next, 1)
@@ -161,7 +165,8 @@ def _show_sender(segment: Any, number: int, me: Any, you: Any, ack: int, log: An
             move(me, _RCV_SYN_ACK, PROVEN, time_ns, frame, number, log)
     elif me.state == SYN_RCVD:
         # A request socket may acknowledge, and fast open may send data, before the third segment.
-        if segment.length > 0 and not me.options & OPTION_FAST_OPEN and not you.options & OPTION_FAST_OPEN:
+        text = segment.length > 0 or ack > 1  # sends it, or acknowledges it
+        if text and not me.options & OPTION_FAST_OPEN and not you.options & OPTION_FAST_OPEN:
             move(me, _RCV_ACK_OF_SYN, PROVEN, time_ns, frame, number, log)
     elif me.established_row != NO_ROW and (ack >= 1 or me.state != ESTABLISHED):
         prove(me, me.established_row, frame, log)

@@ -52,6 +52,7 @@ class PacketColumns(NamedTuple):
     no_ip_id: npt.NDArray[np.bool_]  #: IPv6
     outgoing: npt.NDArray[np.int8]  #: 0 unknown, 1 incoming, 2 outgoing
     vlan: npt.NDArray[np.int16]  #: tag + 1
+    tunnel: npt.NDArray[np.uint8]  #: layers.Layer of the innermost one
     truncated: npt.NDArray[np.bool_]
     interface: npt.NDArray[np.int32]  #: capture interface, of several
     ifindex: npt.NDArray[np.int32]  #: SLL2's, + 1
@@ -71,14 +72,14 @@ _DTYPES: dict[str, type[np.generic]] = {
 
 _OPTIONAL: dict[str, type[np.generic]] = {
     "frame_ahead": np.int64, "stream_ahead": np.int32, "step_repeat": np.bool_, "no_ack": np.bool_, "no_timestamps": np.bool_,
-    "no_ip_id": np.bool_, "outgoing": np.int8, "vlan": np.int16, "truncated": np.bool_, "interface": np.int32,
+    "no_ip_id": np.bool_, "outgoing": np.int8, "vlan": np.int16, "tunnel": np.uint8, "truncated": np.bool_, "interface": np.int32,
     "ifindex": np.int32, "file": np.int32, "file_frame": np.uint32,
 }  # fmt: skip
 
 
 # Places in ``written``, in the order of _OPTIONAL.
 (_FRAME_AHEAD, _STREAM_AHEAD, _STEP_REPEAT, _NO_ACK, _NO_TIMESTAMPS, _NO_IP_ID, _OUTGOING) = range(7)
-(_VLAN, _TRUNCATED, _INTERFACE, _IFINDEX, _FILE, _FILE_FRAME) = range(7, 13)
+(_VLAN, _TUNNEL, _TRUNCATED, _INTERFACE, _IFINDEX, _FILE, _FILE_FRAME) = range(7, 14)
 
 
 def new_columns(room: int) -> PacketColumns:
@@ -166,6 +167,9 @@ def write_rows(segments: Any, filled: int, columns: Any, row: int) -> int:
         if segment.vlan >= 0:
             columns.vlan[row] = segment.vlan + 1
             columns.written[_VLAN] = 1
+        if segment.tunnel:
+            columns.tunnel[row] = segment.tunnel
+            columns.written[_TUNNEL] = 1
         if segment.truncated:
             columns.truncated[row] = True
             columns.written[_TRUNCATED] = 1

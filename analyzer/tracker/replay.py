@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 
 from analyzer.decode.segment import ACK, FIN, OPTION_ROW, OPTION_WSCALE, RST, SYN
-from analyzer.flows.connection import KNOWN_ACK, KNOWN_BASE, KNOWN_SYN, KNOWN_SYN_ACK, MARK_MIDSTREAM, MARK_REFUSED
+from analyzer.flows.connection import (
+    KNOWN_ACK,
+    KNOWN_BASE,
+    KNOWN_REBASED,
+    KNOWN_SYN,
+    KNOWN_SYN_ACK,
+    MARK_CHALLENGED,
+    MARK_FORGED,
+    MARK_MIDSTREAM,
+    MARK_REFUSED,
+)
 from analyzer.flows.incarnation import client_side, end_of_source, find_incarnation, stream_of
 from analyzer.flows.sequence import before, relative
 from analyzer.kernel import kernel, part, seldom
@@ -20,14 +30,16 @@ from analyzer.tracker.anomalies import Detail, Kind
 from analyzer.tracker.closing import on_acknowledgement, on_fin, on_reset, take_fin
 from analyzer.tracker.delivery import is_acceptable_ack, on_ack, on_text, on_window
 from analyzer.tracker.log import note
-from analyzer.tracker.machine import ASSUMED, NO_ROW, PROVEN, is_assumed, move, refute
+from analyzer.tracker.machine import ASSUMED, NO_ROW, PROVEN, REFUTED, is_assumed, move, refute
 from analyzer.tracker.opening import NO_STEP, on_opened, on_syn, on_syn_ack
 from analyzer.tracker.states import CLOSED, LISTEN, SYN_SENT, TIME_WAIT, UNKNOWN, Event
 from analyzer.tracker.timers import expire, start_timer
 
 _NEW_INCARNATION, _RCV_RST = int(Event.NEW_INCARNATION), int(Event.RCV_RST)
 _PORT_REUSED, _MIDSTREAM, _HALF_OPEN = int(Kind.PORT_REUSED), int(Kind.MIDSTREAM), int(Kind.HALF_OPEN)
+_CHALLENGE_ACK, _FORGED = int(Kind.CHALLENGE_ACK), int(Kind.FORGED_SEGMENT)
 _SYNACK_ISN_CHANGED = int(Kind.SYNACK_ISN_CHANGED)
+_OVERLAPPING = int(Kind.OVERLAPPING_FRAGMENTS)
 _ICMP_ERROR, _REFUSED = int(Kind.ICMP_ERROR), int(Kind.REFUSED)
 _NO_DETAIL, _BY_ICMP = int(Detail.NONE), int(Detail.BY_ICMP)
 _AFTER_CLOSE, _ALIVE, _IN_TIME_WAIT = int(Detail.AFTER_CLOSE), int(Detail.EARLIER_ALIVE), int(Detail.EARLIER_TIME_WAIT)
@@ -72,6 +84,8 @@ def replay(segments: Any, sacks: Any, filled: int, connections: Any, log: Any, o
         flow.end_ns = max(flow.end_ns, segment.time_ns)
         me.last_ns = segment.time_ns
         me.packets += 1
+        if segment.overlapping:
+            note(_OVERLAPPING, _NO_DETAIL, me.endpoint, 0, segment, number, log)
         if segment.options & OPTION_ROW:
             _write_options(segment, sacks[i], you, options)
         segment.relative_seq, segment.relative_ack, segment.scaled_window = seq, ack, window
@@ -144,12 +158,35 @@ def _between_incarnations(segment: Any, number: int, pair: Any, connections: Any
             ended = move(old, _NEW_INCARNATION, PROVEN, segment.time_ns, segment.frame, earlier, log)
             if ended != NO_ROW:
                 old.ended_row = ended
-    elif number == earlier and segment.flags & (SYN | RST) == 0 and segment.flags & ACK:
-        sender_new = connections.ends[2 * newest + end_of_source(segment, connections.flows[newest])]
-        if sender_new.state == LISTEN or sender_new.state == UNKNOWN:
-            note(
-                _HALF_OPEN, _NO_DETAIL, sender_new.endpoint, connections.flows[newest].first_frame, segment, number, log
-            )
+    elif number == earlier:
+        _in_old_numbers(segment, number, newest, pair, connections, log)
+
+
+@seldom
+def _in_old_numbers(segment: Any, number: int, newest: int, pair: Any, connections: Any, log: Any) -> None:
+    """A segment of the earlier connection after a new SYN: the answer of an end that knows nothing of it, or proof of forgery."""
+    flow = connections.flows[newest]
+    source = end_of_source(segment, flow)
+    opener, other = connections.ends[2 * newest], connections.ends[2 * newest + 1]
+    if opener.state != SYN_SENT or (other.state != LISTEN and other.state != UNKNOWN):
+        return
+    if source == 1:
+        if segment.flags & ACK and not segment.flags & RST and not flow.marks & MARK_CHALLENGED:
+            flow.marks |= MARK_CHALLENGED
+            note(_CHALLENGE_ACK, _NO_DETAIL, 1, flow.first_frame, segment, number, log)
+    elif segment.flags & RST:
+        note(_HALF_OPEN, _NO_DETAIL, 1, flow.first_frame, segment, number, log)
+    elif segment.flags & ACK:
+        # The sender goes on as if it had sent no SYN: it has not. What the SYN was taken for did not happen.
+        note(_FORGED, _NO_DETAIL, 0, flow.first_frame, segment, number, log)
+        flow.marks |= MARK_FORGED
+        pair.flow = number + 1
+        for at in range(max(other.listen_row - 1, 0), other.listen_row + 1):  # SYN_SENT and, next to it, LISTEN
+            row = log.transitions[at]
+            if row.flow == newest:
+                row.evidence = REFUTED
+                row.refuted_by = segment.frame
+                row.proven_by = 0
 
 
 @part
@@ -166,6 +203,7 @@ def _relative_numbers(segment: Any, flow: Any, number: int, me: Any, you: Any, l
         # Another ISN before anything was sent in the first one's numbers: the base moves, as Wireshark's does.
         if me.known & KNOWN_SYN_ACK:
             note(_SYNACK_ISN_CHANGED, _NO_DETAIL, me.endpoint, flow.open_2, segment, number, log)
+        me.known |= KNOWN_REBASED
         me.isn = segment.seq
         me.next = me.contiguous = 0
         me.hole_left, me.hole_right = 0, 0
@@ -278,6 +316,9 @@ def _on_icmp(segment: Any, pair: Any, connections: Any, log: Any) -> None:
         flow.marks |= MARK_REFUSED
         note(_REFUSED, _BY_ICMP, end.endpoint, flow.open_1, segment, number, log)
         end.ended_row = move(end, _RCV_RST, ASSUMED, segment.time_ns, segment.frame, number, log)
+        other = connections.ends[2 * number + 1 - end.endpoint]
+        if refute(other, other.listen_row, segment.frame, log):
+            other.state = CLOSED  # nobody was listening
 
 
 @part

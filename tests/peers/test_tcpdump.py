@@ -18,7 +18,7 @@ from analyzer.peers import tcpdump
 from tests.capture import conformance
 from tests.recordings import CAPTURES
 
-TCP = re.compile(r"(\S+ (?:\S+\s+(?:In|Out|B|M|P)\s+)?IP6? .*?: Flags \[[^\]]*\].*?, length \d+)")
+TCP = re.compile(r"(\S+ (?:\S+\s+(?:In|Out|B|M|P)\s+)?(?:IP6?: )?IP6? .*?: Flags \[[^\]]*\].*?, length \d+)")
 LINKS = {0, 1, 9, 10, 12, 14, 50, 101, 104, 108, 113, 228, 229, 239, 276}
 
 needs_tcpdump = pytest.mark.skipif(shutil.which("tcpdump") is None, reason="tcpdump is not installed")
@@ -26,7 +26,11 @@ needs_tcpdump = pytest.mark.skipif(shutil.which("tcpdump") is None, reason="tcpd
 
 def theirs(path, *words: str) -> list[str]:
     done = subprocess.run(
-        ["tcpdump", "-nn", "-tt", "-r", str(path), *words], capture_output=True, text=True, errors="replace", check=False
+        ["tcpdump", "-nn", "-tt", "-r", str(path), *words],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
     )
     return done.stdout.splitlines()
 
@@ -57,7 +61,11 @@ def test_shared_captures_print_as_tcpdump_prints_them():
     for path in conformance.captures():
         source = open_capture(path)
         try:
-            expected = [line for line in up_to_length(theirs(path)) if re.match(r"\S+ (\S+\s+\w+\s+)?IP6? (truncated\S+ - \d+ bytes missing! ?)?\S+ > \S+: Flags", line)]  # noqa: E501
+            expected = [
+                line
+                for line in up_to_length(theirs(path))
+                if re.match(r"\S+ (\S+\s+\w+\s+)?IP6? (truncated\S+ - \d+ bytes missing! ?)?\S+ > \S+: Flags", line)
+            ]  # noqa: E501
             mine = set(tcpdump.lines(source))
         finally:
             source.close()
@@ -173,7 +181,9 @@ def test_any_options(tmp_path_factory, data, seed):
     packets: list[bytes | tuple[bytes, int]] = []
     for tail in data:
         options = bytes((draw.choice(kinds), draw.randrange(2, 24))) + tail
-        packets.append(ipv4(segment(options[:40], flags=draw.choice((2, 16, 18, 24, 17, 4, 255)), payload=draw.randrange(3))))
+        packets.append(
+            ipv4(segment(options[:40], flags=draw.choice((2, 16, 18, 24, 17, 4, 255)), payload=draw.randrange(3)))
+        )
     held(tmp_path_factory.mktemp("any") / "any.pcap", 101, packets)
 
 
