@@ -55,7 +55,9 @@ class GrowingStream(PlainStream):
         self.size = None
         self.waits = True
         self.over = False
+        self.limit: int | None = None  #: how far to read, once it has been decided
         self._left = left
+        self._rewritten = False
         self._file = raw.fileno()
         status = os.fstat(self._file)
         self.identity = status.st_dev, status.st_ino
@@ -66,6 +68,10 @@ class GrowingStream(PlainStream):
         while True:
             over = self.over
             count = super().readinto(view)
+            # What is written over it must not be read as its continuation: the look comes after the reading.
+            if self.rewritten():
+                self.over = True
+                return 0
             if count or over or self.damage:
                 return count
             if self._left():
@@ -75,7 +81,8 @@ class GrowingStream(PlainStream):
 
     def ready(self) -> bool:
         """Whether a read would not wait."""
-        return self.over or self.reached() > self.position()
+        reached = self.reached() if self.limit is None else self.limit
+        return self.over or reached > self.position()
 
     def reached(self) -> int:
         """Bytes that the file has now."""
@@ -83,11 +90,12 @@ class GrowingStream(PlainStream):
 
     def rewritten(self) -> bool:
         """Whether somebody has begun to write it anew."""
-        now = os.pread(self._file, _HEAD, 0)
-        if not now.startswith(self.head) or self.reached() < self.position():
-            return True
-        self.head = now
-        return False
+        if not self._rewritten:
+            now = os.pread(self._file, _HEAD, 0)
+            self._rewritten = not now.startswith(self.head) or self.reached() < self.position()
+            if not self._rewritten:
+                self.head = now
+        return self._rewritten
 
 
 class FollowedSource:
@@ -246,7 +254,7 @@ class FollowedSource:
             return False
         if self._opened.compressed:
             stream.over = True  # nobody adds to such a file packet by packet
-        self._opened.reader.patient = True
+        self._opened.reader.patient = not self._opened.compressed
         self.info.files.append(path)
         self.info.formats.append(self._opened.format)
         return True
@@ -257,15 +265,15 @@ class FollowedSource:
         if opened is None or stream is None:
             return
         reader = opened.reader
-        until: int | None = None  #: bytes that the file had when ``stop`` was called
         while not reader.done:
             count = reader.read()
             if count:
                 reader.notes.hand_to(self.info, path)
                 yield self._records(opened, count)
             if self._stop.is_set():
-                until = stream.reached() if until is None else until
-                if not count and (stream.over or not stream.ready()) or stream.position() >= until and not count:
+                if stream.limit is None:
+                    stream.limit = stream.reached()
+                if not count or opened.compressed:
                     break
             elif not count and not reader.done:
                 # In this order: what was written before the next file began is there now.
@@ -276,7 +284,8 @@ class FollowedSource:
                     if not stream.ready():
                         yield self._records(None, 0)
         reader.notes.hand_to(self.info, path)
-        if reader.damage:
+        # Who stops in the middle of a record has not met a damaged file.
+        if reader.damage and not (self._stop.is_set() and reader.cut):
             self.info.damage.append(Damage(path, *reader.damage))
         self._heads[stream.identity] = stream.head
         opened.close()

@@ -44,6 +44,7 @@ class Reader(abc.ABC):
         self.columns = Columns(room)
         self.notes = Notes()
         self.damage: tuple[int, str] | None = None  #: offset and sentence, once reading has stopped early
+        self.cut = False  #: the file ended inside a record
         self.patient = False  #: the file may grow: nothing there is not yet its end
         self.taken = 0  #: records read
         self._table = table
@@ -93,4 +94,5 @@ class Reader(abc.ABC):
         if self.window.stream.damage:
             self.damage = (self.window.origin + self.window.end, self.window.stream.damage)
         elif left:
+            self.cut = True
             self.damage = (self.window.offset, f"the file ends inside a record: {left:,} of {need:,} bytes are there")

@@ -5,7 +5,8 @@ is filled in as follows.
 
 - Sequence numbers: tcpdump prints the first ones of a conversation as they are and later ones relative to them, unless
   ``-S``. Which of the two a number is shows in which lies nearer to what must come next. A conversation whose beginning
-  was not pasted is counted from zero. A bare ACK, whose own number is not printed, carries the next one.
+  was not pasted is counted from zero. A bare ACK, whose own number is not printed, carries the next one of what its
+  interface has shown (``-i any`` shows a packet on each that it passes); that a keep-alive's is one less cannot be known.
 - Names: ``localhost`` is 127.0.0.1 or ::1; each other name gets an address of 0.0.0.0/8 or of 100:0:0:1::/64, which no
   packet carries, in the order in which they appear. Services are looked up as tcpdump looks them up.
 - Times: without a date they count from 1970-01-01, and one that goes back by half a day or more is the next day's. The
@@ -16,22 +17,28 @@ from __future__ import annotations
 
 import ctypes
 import ipaddress
+import itertools
 import re
 import socket
 import struct
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from analyzer.decode.tcpdump_text import Line
+if TYPE_CHECKING:
+    from analyzer.decode.tcpdump_text import Line
 
 _DAY_NS = 86_400_000_000_000
+_FARTHEST_NS = 9_000_000_000 * 1_000_000_000  # in the year 2255; 64 bits of nanoseconds end in 2262
 _NAMELESS_4 = 0
 _NAMELESS_6 = int(ipaddress.IPv6Address("100:0:0:1::"))
 _FIN, _SYN, _ACK = 1, 2, 16
 _DIRECTIONS = {"In": 0, "B": 1, "M": 2, "P": 3, "Out": 4, "": 0}
 _ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
 _MOST_OPTIONS = 40
-_FIXED = {"mss": (2, ">H"), "wscale": (3, ">B"), "echo": (6, ">I"), "echoreply": (7, ">I"), "cc": (11, ">I"), "ccnew": (12, ">I")}  # fmt: skip
+_FIXED = {
+    "mss": (2, ">H"), "wscale": (3, ">B"), "echo": (6, ">I"), "echoreply": (7, ">I"), "cc": (11, ">I"),
+    "ccnew": (12, ">I"),
+}  # fmt: skip
 _OTHERS = {"md5": 19, "scps": 20, "uto": 28, "tcp-ao": 29, "tfo": 34}
 _MPTCP = ("capable", "join", "dss", "add-addr", "rem-addr", "prio", "fail", "fast-close")
 _UNKNOWN_SERVICES = 65535  # given out downwards
@@ -58,7 +65,7 @@ def timed(lines: Iterable[Line]) -> list[tuple[Line, int]]:
     found = [line for line in found if line.clock]
     days = [line.time_ns for line in found if line.clock == "day"]
     # -ttt and -ttttt begin at nought; -ttt counts from the line before, so that it comes back to little again
-    since_last = bool(days) and days[0] == 0 and any(b < a for a, b in zip(days, days[1:], strict=False))
+    since_last = bool(days) and days[0] == 0 and any(b < a for a, b in itertools.pairwise(days))
     timed_lines: list[tuple[Line, int]] = []
     seen: set[str] = set()
     day = before = latest = 0
@@ -72,6 +79,7 @@ def timed(lines: Iterable[Line]) -> list[tuple[Line, int]]:
                     day += _DAY_NS
                 time_ns += day
             before = time_ns
+        time_ns = max(-_FARTHEST_NS, min(time_ns, _FARTHEST_NS))
         if line.text in seen and time_ns < latest:
             continue
         if not since_last:
@@ -107,6 +115,7 @@ class Names:
         self.interfaces: list[str] = []
         self._addresses: dict[tuple[str, int], bytes] = {}
         self._ports: dict[str, int] = {}
+        self._named = 0
 
     def address(self, name: str, version: int) -> bytes:
         """Return 4 or 16 bytes."""
@@ -124,9 +133,9 @@ class Names:
         if name.partition(".")[0] in ("localhost", "ip6-localhost"):
             packed = ipaddress.IPv4Address("127.0.0.1").packed if version == 4 else ipaddress.IPv6Address("::1").packed
         else:
-            number = len(self._addresses) + 1
+            self._named += 1
             base, width = (_NAMELESS_4, 4) if version == 4 else (_NAMELESS_6, 16)
-            packed = (base + number % (1 << 24)).to_bytes(width, "big")
+            packed = (base + self._named % (1 << 24)).to_bytes(width, "big")
         text = socket.inet_ntop(family, packed)
         self.known[text] = tuple(dict.fromkeys((*self.known.get(text, ()), name)))
         return packed
@@ -156,58 +165,56 @@ class Names:
 class _Conversation:
     """What is known of a conversation's numbers, by end (0, 1)."""
 
-    __slots__ = ("base", "following", "mode")
+    __slots__ = ("base", "following", "mode", "shown")
 
     def __init__(self) -> None:
         self.base: list[int] | None = None  #: what tcpdump would count from
         self.following: list[int | None] = [None, None]  #: the next number of each end
+        self.shown: dict[tuple[int, str], int] = {}  #: the same for what one interface has shown
         self.mode = ""  #: "relative", "as printed", or not known yet
 
     def absolute(self, line: Line, end: int, edges: list[int]) -> tuple[int, int, list[int]]:
         """Return the line's own number, what it acknowledges, and its SACK edges, as the packet had them."""
         seq, ack, other = line.seq, line.ack, 1 - end
         if not line.flags & _ACK:
-            number = self._bare(seq, end)
+            number = self._own(line, end) if seq is None else seq  # always printed as it is
             if line.flags & _SYN:
                 self.following[end] = None
             self._advance(line, end, number)
             return number, 0, edges
         if self.base is None or line.flags & _SYN:  # printed as they are, and counted from here on
-            self.base = [0, 0]
-            self.base[end] = seq if seq is not None else 0
-            self.base[other] = _number((ack or 0) - 1)
+            bases = [0, 0]
+            bases[end] = self._own(line, end) if seq is None else seq
+            bases[other] = _number((ack or 0) - 1)
+            self.base = bases
             if line.flags & _SYN:
                 self.following[end] = None
             shift = (0, 0)
         else:
             if not self.mode:
-                self._decide(seq, ack, end)
+                self._decide(seq, ack, end, self.base)
             shift = (self.base[end], self.base[other]) if self.mode != "as printed" else (0, 0)
-        number = self._own(end) if seq is None else _number(seq + shift[0])
+        number = self._own(line, end) if seq is None else _number(seq + shift[0])
         acknowledged = _number((ack or 0) + shift[1])
         self._advance(line, end, number)
         if self.following[other] is None:
             self.following[other] = acknowledged
         return number, acknowledged, [_number(edge + shift[1]) for edge in edges]
 
-    def _decide(self, seq: int | None, ack: int | None, end: int) -> None:
+    def _decide(self, seq: int | None, ack: int | None, end: int, base: list[int]) -> None:
         """Tell relative numbers from absolute ones by what must come next; leave it open where both fit."""
-        assert self.base is not None
         printed = shifted = 0
         for number, whose in ((seq, end), (ack, 1 - end)):
             expected = self.following[whose]
             if number is not None and expected is not None:
                 printed += abs(_distance(number, expected))
-                shifted += abs(_distance(number + self.base[whose], expected))
+                shifted += abs(_distance(number + base[whose], expected))
         if printed != shifted:
             self.mode = "as printed" if printed < shifted else "relative"
 
-    def _bare(self, seq: int | None, end: int) -> int:
-        """Return the number of a segment without ACK, which is always printed as it is."""
-        return self._own(end) if seq is None else seq
-
-    def _own(self, end: int) -> int:
-        following = self.following[end]
+    def _own(self, line: Line, end: int) -> int:
+        """Return the number that a segment without one must have had."""
+        following = self.shown.get((end, line.interface), self.following[end])
         if following is None:
             following = self.base[end] if self.base else 0
         return following
@@ -217,6 +224,9 @@ class _Conversation:
         following = self.following[end]
         if following is None or _distance(behind, following) > 0:
             self.following[end] = behind
+        shown = self.shown.get((end, line.interface))
+        if shown is None or line.flags & _SYN or _distance(behind, shown) > 0:
+            self.shown[end, line.interface] = behind
 
 
 def _number(number: int) -> int:

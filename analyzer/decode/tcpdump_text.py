@@ -20,10 +20,10 @@ _LONGEST, _MOST_PIECES, _MOST_JOINTS = 1500, 8, 4
 _SECOND = 1_000_000_000
 
 _START = re.compile(
-    r"(?:^|[\s>|#$])(?:-?\d\d:\d\d:\d\d(?:\.\d{1,9})?|\d{9,10}\.\d{6,9})\s|^(?:\S+\s+(?:In|Out|B|M|P)\s+)?IP6?\s[(\w.:]",
+    r"(?<![\w:.-])(?:-?\d\d:\d\d:\d\d(?:\.\d{1,9})?|\d{9,10}\.\d{6,9})\s|^(?:\S+\s+(?:In|Out|B|M|P)\s+)?IP6?\s[(\w.:]",
     re.ASCII,
 )
-_CLOCK = re.compile(r"(?:(\d{4}-\d\d-\d\d)[ T])?(-?)(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?=\s)", re.ASCII)
+_CLOCK = re.compile(r"(?<![\w:.])(?:(\d{4}-\d\d-\d\d)[ T])?(-?)(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?=\s)", re.ASCII)
 _EPOCH = re.compile(r"(?<![\d.])(\d{9,10})\.(\d{6,9})(?=\s)", re.ASCII)
 _COLUMN = re.compile(
     r"(?:(?<=\s)([^\s\[\]()]{1,15})\s+)?(?<=\s)(In|Out|B|M|P)\s+(?:IP6?\s|ifindex|ethertype|[0-9a-f]{2}:)",
@@ -120,11 +120,9 @@ def _joined(pieces: list[str]) -> Line | None:
     joints = len(pieces) - 1
     if sum(map(len, pieces)) > _LONGEST:
         return None
-    ways: Iterable[tuple[str, ...]]
+    ways: Iterable[tuple[str, ...]] = ((" ",) * joints, ("",) * joints)
     if joints <= _MOST_JOINTS:
         ways = itertools.product((" ", ""), repeat=joints)
-    else:
-        ways = ((" ",) * joints, ("",) * joints)
     for way in ways:
         found = _segment("".join(itertools.chain.from_iterable(zip(pieces, (*way, ""), strict=True))))
         if found is not None:
@@ -214,8 +212,10 @@ def _time(prefix: str) -> tuple[str, int]:
     epoch = _EPOCH.search(prefix)
     if epoch:
         return "epoch", int(epoch[1]) * _SECOND + int(epoch[2].ljust(9, "0"))
-    clock = _CLOCK.search(prefix)
-    if not clock:
+    clock = None
+    for clock in _CLOCK.finditer(prefix):  # noqa: B007  # the last one: syslog has put its own before it
+        pass
+    if clock is None:
         return "", 0
     date, sign, hours, minutes, seconds, fraction = clock.groups()
     time_ns = (int(hours) * 3600 + int(minutes) * 60 + int(seconds)) * _SECOND + int((fraction or "").ljust(9, "0"))

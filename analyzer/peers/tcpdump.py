@@ -60,8 +60,8 @@ def lines(source: Source, *, port: int | None = None, frames: Container[int] | N
     Notes
     -----
     Link types: Ethernet with VLAN tags and SNAP, Linux's cooked captures (both), BSD's loopbacks, raw IP, FDDI, PPP,
-    Cisco HDLC, NFLOG. Records of others, and segments in tunnels, give no lines. SLL2's interface is named as tcpdump names it: after the interface that has its index on the
-    host where this runs.
+    Cisco HDLC, NFLOG. Records of others, and segments in tunnels, give no lines. SLL2's interface is named as tcpdump
+    names it: after the interface that has its index on the host where this runs.
     """
     printer = Printer()
     for batch in source.batches():
@@ -289,10 +289,7 @@ class Printer:
     ) -> tuple[int, int, int]:
         """Return the numbers to print, and what SACK blocks are relative to."""
         reverse = ports[0] > ports[1] or (ports[0] == ports[1] and ends[0] > ends[1])
-        if reverse:
-            pair = (ends[1], ends[0], ports[1], ports[0])
-        else:
-            pair = (ends[0], ends[1], ports[0], ports[1])
+        pair = (*ends[::-1], *ports[::-1]) if reverse else (*ends, *ports)
         bases = self._bases.get(pair)  # of the first end's numbers, of the second's
         if bases is None or flags & _SYN:
             other = wrapped(ack - 1)

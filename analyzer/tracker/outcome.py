@@ -6,6 +6,7 @@ from typing import Any
 
 from analyzer.flows.connection import (
     KNOWN_ACK,
+    MARK_FORGED,
     MARK_REFUSED,
     MARK_RESET_EARLY,
     MARK_SIMULTANEOUS_CLOSE,
@@ -47,6 +48,8 @@ def conclude(flows: Any, ends: Any, count: int, last_ns: int, log: Any) -> None:
     """
     for number in range(count):
         flow, client, server = flows[number], ends[2 * number], ends[2 * number + 1]
+        if flow.marks & MARK_FORGED:
+            continue
         expire(client, last_ns, number, log)
         expire(server, last_ns, number, log)
         flow.handshake = _handshake(flow)

@@ -181,6 +181,10 @@ def _in_old_numbers(segment: Any, number: int, newest: int, pair: Any, connectio
         note(_FORGED, _NO_DETAIL, 0, flow.first_frame, segment, number, log)
         flow.marks |= MARK_FORGED
         pair.flow = number + 1
+        sender = end_of_source(segment, connections.flows[number])
+        connections.ends[2 * number + sender].packets += opener.packets
+        connections.ends[2 * number + 1 - sender].packets += other.packets
+        opener.deadline_ns = 0
         for at in range(max(other.listen_row - 1, 0), other.listen_row + 1):  # SYN_SENT and, next to it, LISTEN
             row = log.transitions[at]
             if row.flow == newest:

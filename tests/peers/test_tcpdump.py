@@ -65,7 +65,7 @@ def test_shared_captures_print_as_tcpdump_prints_them():
                 line
                 for line in up_to_length(theirs(path))
                 if re.match(r"\S+ (\S+\s+\w+\s+)?IP6? (truncated\S+ - \d+ bytes missing! ?)?\S+ > \S+: Flags", line)
-            ]  # noqa: E501
+            ]
             mine = set(tcpdump.lines(source))
         finally:
             source.close()

@@ -121,7 +121,6 @@ def test_simultaneous_close():
     ]
 
 
-@disagrees("CLOSE_WAIT is refuted and assumed again by each segment that was under way, each with a row of its own")
 def test_data_after_the_peers_fin_that_does_not_acknowledge_it():
     """A segment that was under way when the FIN was sent: CLOSE_WAIT was assumed too early."""
     played = play(

@@ -105,7 +105,7 @@ def test_half_open():
         f"""{talked()}
         10.00 C'>S S  seq=0                | #1 SYN_SENT ? open 1/3 ! port-reused
         10.01 S>C .  seq=8 ack=6           | #0 ? ESTABLISHED ! ?
-        10.02 C>S R  seq=6                 | #0 ? CLOSED~ reset ! reset
+        10.02 C>S R  seq=6                 | #0 ? CLOSED~ reset ! ?
         11.00 C'>S S  seq=0                | #1 SYN_SENT ? (open 1/3) ! syn-retransmitted
         11.01 S'>C' S. seq=0 ack=1         | #1 ESTABLISHED~ SYN_RCVD open 2/3
         11.02 C'>S' . seq=1 ack=1          | #1 ESTABLISHED ESTABLISHED~ open 3/3
@@ -113,7 +113,8 @@ def test_half_open():
     )
     played.ends(flow=0, close="reset", closed_by="client", client_state="CLOSED", server_state="CLOSED")
     played.ends(OPENED, TAKEN, flow=1, handshake="complete", reused_from=0, syn_attempts=2)
-    assert "half-open" in [kind for frame, kind in played.kinds() if frame == 9]
+    assert [kind for frame, kind in played.kinds() if frame == 9] == ["challenge-ack"]
+    assert sorted(kind for frame, kind in played.kinds() if frame == 10) == ["half-open", "reset"]
 
 
 def test_a_living_end_does_not_move_for_a_syn():
@@ -131,17 +132,17 @@ def test_a_forged_syn_moves_nothing():
     """The sender goes on in the old numbers."""
     played = play(
         f"""{talked()}
-        10.00 C'>S S  seq=0                | #1 ? ? ? ! ?
+        10.00 C'>S S  seq=0                | #0 ? ? ? ! ?
         10.01 S>C .  seq=8 ack=6           | #0 ? ESTABLISHED ! ?
         10.50 C>S P. seq=6 ack=8 len=5     | #0 ? ESTABLISHED ! ?
         10.51 S>C .  seq=8 ack=11          | #0 ? ESTABLISHED ! ?
         """
     )
-    assert played.changes("client")[-1] == "8 ESTABLISHED>CLOSED refuted 10"
+    assert len(played.analysis.flows) == 1
+    assert [kind for _, kind in played.kinds()] == ["port-reused", "challenge-ack", "forged-segment"]
     played.ends(OPENED, TAKEN, flow=0, close="still open", client_state="ESTABLISHED", server_state="ESTABLISHED")
 
 
-@disagrees("the forged SYN's SYN_SENT shows in the columns for ever, and each acknowledgement is half-open anew")
 def test_what_a_forged_syn_proved_is_withdrawn():
     play(
         f"""{talked()}
