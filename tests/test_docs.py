@@ -100,3 +100,11 @@ def test_nothing_committed_names_a_machine():
         if path.suffix in (".py", ".md", ".toml", ".ipynb", "") and path.is_file() and path.name != "test_docs.py":
             text = path.read_text(encoding="utf-8", errors="replace")
             assert not re.search(r"/(home|Users)/\w|/work/", text), name
+
+
+@pytest.mark.parametrize("table", ["states", "anomalies"])
+def test_tables_are_printed_from_the_code(table):
+    import importlib
+
+    printed = importlib.import_module(f"analyzer.tracker.{table}").as_markdown()
+    assert (ROOT / "docs" / f"{table}.md").read_text(encoding="utf-8") == printed + "\n"

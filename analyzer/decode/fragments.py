@@ -29,6 +29,7 @@ SLOT = np.dtype(
         ("identification", np.uint32),
         ("total", np.int32),  # its length, -1 before the last piece has come
         ("pieces", np.int32),
+        ("captured", np.int32),  # of its beginning: less than SLOT_BYTES where the snap length cut a piece
         ("protocol", np.uint8),
         ("version", np.uint8),
         ("overlapping", np.uint8),
@@ -71,6 +72,8 @@ def collect(data: Any, offset: int, end: int, length: int, segment: Any, frame: 
     held.pieces += 1
     for i in range(start, min(stop, SLOT_BYTES, start + end - offset)):
         fragments.data[slot * SLOT_BYTES + i] = data[offset + i - start]
+    if end - offset < length:
+        held.captured = min(held.captured, max(start + end - offset, start))
     if not segment.fragment_more:
         held.total = stop
     if held.total < 0 or _contiguous(slot, held, fragments) < held.total:
@@ -106,6 +109,7 @@ def _find(segment: Any, frame: int, fragments: Any) -> int:
     held.age = frame
     held.total = -1
     held.pieces = 0
+    held.captured = SLOT_BYTES
     held.overlapping = 0
     return oldest
 

@@ -26,6 +26,7 @@ _HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTHENTICATION, _DESTINATION, _MOBILITY, _HIP
     140,
 )
 _MOST_EXTENSIONS = 16
+_LONGEST = 1 << 24  # octets; a frame that claims more is lying, and 32 bits of length must hold it
 
 FRAGMENTED = 256  #: instead of a protocol: the datagram is in pieces; the row says which piece this is
 
@@ -47,7 +48,7 @@ def ipv4(data: Any, start: int, end: int, wire_end: int, segment: Any) -> tuple[
         return _IP_MALFORMED, start, 0
     total = u16(data, start + 2)
     if total == 0:
-        total = wire_end - start
+        total = min(wire_end - start, _LONGEST)
     if total < header:
         return _IP_MALFORMED, start, 0
     segment.version = 4
@@ -82,7 +83,7 @@ def ipv6(data: Any, start: int, end: int, wire_end: int, segment: Any) -> tuple[
         return _IP_MALFORMED, start, 0
     payload = u16(data, start + 4)
     if payload == 0:  # offload, or a jumbogram (RFC 2675): the frame knows
-        payload = max(wire_end - start - 40, 0)
+        payload = min(max(wire_end - start - 40, 0), _LONGEST)
     segment.version = 6
     segment.ip_id = 0
     segment.ttl = data[start + 7]

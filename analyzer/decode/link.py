@@ -65,7 +65,7 @@ def linux_sll2(data: Any, offset: int, end: int, segment: Any) -> tuple[int, int
     """Linux's cooked capture, version 2: what ``tcpdump -i any`` writes now."""
     if end - offset < 20:
         return LINK_CUT, offset
-    segment.ifindex = u32(data, offset + 4) & 0x7FFFFFFF
+    segment.ifindex = min(u32(data, offset + 4) & 0x7FFFFFFF, 0x7FFFFFFE)  # a positive int in every kernel
     segment.loopback = u16(data, offset + 8) == ARPHRD_LOOPBACK
     segment.outgoing = 1 if data[offset + 10] == PACKET_OUTGOING else 0
     return by_ethertype(u16(data, offset), offset + 20)

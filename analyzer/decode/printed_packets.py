@@ -190,16 +190,18 @@ class _Conversation:
             if line.flags & _SYN:
                 self.following[end] = None
             shift = (0, 0)
+            blocks = self._nearer(edges, ack or 0, bases[other])
         else:
             if not self.mode:
                 self._decide(seq, ack, end, self.base)
             shift = (self.base[end], self.base[other]) if self.mode != "as printed" else (0, 0)
+            blocks = shift[1]
         number = self._own(line, end) if seq is None else _number(seq + shift[0])
         acknowledged = _number((ack or 0) + shift[1])
         self._advance(line, end, number)
         if self.following[other] is None:
             self.following[other] = acknowledged
-        return number, acknowledged, [_number(edge + shift[1]) for edge in edges]
+        return number, acknowledged, [_number(edge + blocks) for edge in edges]
 
     def _decide(self, seq: int | None, ack: int | None, end: int, base: list[int]) -> None:
         """Tell relative numbers from absolute ones by what must come next; leave it open where both fit."""
@@ -211,6 +213,13 @@ class _Conversation:
                 shifted += abs(_distance(number + base[whose], expected))
         if printed != shifted:
             self.mode = "as printed" if printed < shifted else "relative"
+
+    @staticmethod
+    def _nearer(edges: list[int], ack: int, base: int) -> int:
+        """Return what SACK edges are relative to: unless ``-S``, they are also where the other numbers are not."""
+        if not edges:
+            return 0
+        return base if abs(_distance(edges[0] + base, ack)) < abs(_distance(edges[0], ack)) else 0
 
     def _own(self, line: Line, end: int) -> int:
         """Return the number that a segment without one must have had."""

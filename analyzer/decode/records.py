@@ -65,6 +65,7 @@ def decode(records: Any, segments: Any, sacks: Any, skipped: Any, fragments: Any
         segment.tunnel = 0
         segment.tunnel_key = 0
         segment.overlapping = 0
+        segment.padded = 0
         start = records.offset[i]
         link = records.links[records.interface[i]]
         layer = u8(BY_LINK, link) if 0 <= link < len(BY_LINK) else 0
@@ -123,7 +124,7 @@ def _walk(
                 if slot < 0:
                     return _FRAGMENT
                 data, offset, length = fragments.data, slot * SLOT_BYTES, fragments.slots[slot].total
-                end, wire_end = offset + min(length, SLOT_BYTES), offset + length
+                end, wire_end = offset + min(length, fragments.slots[slot].captured), offset + length
                 segment.overlapping = fragments.slots[slot].overlapping
                 protocol = 0 + segment.protocol
                 if layer == _IPV6:

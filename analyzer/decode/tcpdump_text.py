@@ -51,6 +51,11 @@ _BEFORE_2009 = re.compile(
     (?: \s < (?P<options> [^<>]* ) > )?""",
     re.VERBOSE | re.ASCII,
 )
+_WHOLE_OPTION = re.compile(
+    r"""nop | eol | sackOK | cookiereq | mss \s \d+ | wscale \s \d+ | TS \s val \s \d+ \s ecr \s \d+ | timestamp \s \d+ \s \d+
+    | sack \s \d \s (?: \{ \d+ : \d+ \} )+ \s? | (?: mptcp | tfo | md5 | exp | unknown | tcp-ao | uto | scps | cc | echo ) .*""",
+    re.VERBOSE | re.ASCII,
+)
 _LETTERS = {"F": 1, "S": 2, "R": 4, "P": 8, ".": 16, "U": 32, "E": 64, "W": 128, "e": 256}
 
 
@@ -93,7 +98,12 @@ def parse(lines: Iterable[str]) -> Iterator[Line]:
         line = raw[:_LONGEST].strip()
         mark = _QUOTE.match(line)
         bare = line[mark.end() :] if mark else line
-        if _START.search(bare):
+        begins = _START.search(bare)
+        if begins and begins[0].lstrip()[:2] == "IP" and any(" ICMP" in piece for piece in pieces):
+            begins = (
+                None if raw[:1].isspace() or bare[:1].isspace() else begins
+            )  # what an ICMP error quotes is indented
+        if begins:
             quote = mark.group().strip() if mark else ""
             pieces = []
             line = bare
@@ -123,11 +133,15 @@ def _joined(pieces: list[str]) -> Line | None:
     ways: Iterable[tuple[str, ...]] = ((" ",) * joints, ("",) * joints)
     if joints <= _MOST_JOINTS:
         ways = itertools.product((" ", ""), repeat=joints)
+    first = None
     for way in ways:
         found = _segment("".join(itertools.chain.from_iterable(zip(pieces, (*way, ""), strict=True))))
-        if found is not None:
+        if found is None:
+            continue
+        if not joints or all(_WHOLE_OPTION.fullmatch(option) for option in found.options.split(",") if option):
             return found
-    return None
+        first = first or found  # broken inside an option, perhaps: another way may put it together better
+    return first
 
 
 def _segment(text: str) -> Line | None:

@@ -213,13 +213,16 @@ def _frames(tracked: Tracking, info: CaptureInfo) -> Frames:
     flows, ends = connections.flows[:count], connections.ends[: 2 * count]
     transitions = tracked.log.transitions[: int(tracked.log.counts[0])]
     anomalies = tracked.log.anomalies[: int(tracked.log.counts[1])]
-    renumbered = None
+    moved = None
     forged = flows["marks"] & connection.MARK_FORGED != 0
     if forged.any():
-        flows, ends, renumbered = _without(forged, flows, ends)
-        transitions["flow"] = renumbered[transitions["flow"]]
-        anomalies["flow"] = renumbered[anomalies["flow"]]
-    packet_rows = packet_frame.packets(tracked.columns, tracked.rows, names, info, renumbered)
+        flows, ends, moved = _without(forged, flows, ends)
+        numbers, turned = moved
+        for rows in (transitions, anomalies):
+            turn = turned[rows["flow"]] & (rows["endpoint"] >= 0)
+            rows["endpoint"][turn] = 1 - rows["endpoint"][turn]
+            rows["flow"] = numbers[rows["flow"]]
+    packet_rows = packet_frame.packets(tracked.columns, tracked.rows, names, info, moved)
     tracked.columns = packets.new_columns(0)  # what became a frame lives on there; the rest is given back
     with concurrent.futures.ThreadPoolExecutor(1) as beside:
         flow_rows = beside.submit(flow_frame.flows, flows, ends, pairs, names, anomalies)
@@ -236,14 +239,18 @@ def _frames(tracked: Tracking, info: CaptureInfo) -> Frames:
     )
 
 
-def _without(forged: Rows, flows: Rows, ends: Rows) -> tuple[Rows, Rows, Rows]:
+def _without(forged: Rows, flows: Rows, ends: Rows) -> tuple[Rows, Rows, tuple[Rows, Rows]]:
     """Leave flows out that a forged SYN opened: what they have belongs to the connection that it was aimed at.
 
-    Returns the other flows, their ends, and the number that each of the old ones has now.
+    Returns the other flows, their ends, and of each of the old ones the number that it has now and whether its client is
+    the server there.
     """
     numbers = np.cumsum(~forged, dtype=np.int32) - np.int32(1)
+    turned = np.zeros(len(flows), bool)
     for number in np.flatnonzero(forged).tolist():  # in their order: the one before has its number already
-        numbers[number] = numbers[flows["earlier"][number]]
+        earlier = flows["earlier"][number]
+        numbers[number] = numbers[earlier]
+        turned[number] = turned[earlier] ^ (flows["client_side"][number] != flows["client_side"][earlier])
     kept = flows[~forged]
     kept["earlier"] = np.where(kept["earlier"] < 0, -1, numbers[kept["earlier"]])
-    return kept, ends[np.repeat(~forged, 2)], numbers
+    return kept, ends[np.repeat(~forged, 2)], (numbers, turned)

@@ -26,11 +26,24 @@ def flag_letters(bits: int) -> str:
 
 
 def packets(
-    columns: PacketColumns, rows: int, names: pd.CategoricalDtype, info: CaptureInfo, renumbered: Any = None
+    columns: PacketColumns, rows: int, names: pd.CategoricalDtype, info: CaptureInfo, moved: Any = None
 ) -> pd.DataFrame:
-    """One row per TCP segment; see the schema. renumbered: each flow's number in the frames, None if it is the same."""
+    """One row per TCP segment; see the schema.
+
+    moved: each flow's number in the frames and whether its ends change places there; None if all are as they were.
+    """
     tracked = columns.flow[:rows]
-    flow = tracked if renumbered is None else renumbered[tracked]
+    flow = tracked
+    from_client = columns.from_client[:rows]
+    states, proven = (
+        [columns.client_state[:rows], columns.server_state[:rows]],
+        [columns.client_proven[:rows], columns.server_proven[:rows]],
+    )
+    if moved is not None:
+        flow, turned = moved[0][tracked], moved[1][tracked]
+        from_client = from_client ^ turned
+        states = [np.where(turned, states[1], states[0]), np.where(turned, states[0], states[1])]
+        proven = [np.where(turned, proven[1], proven[0]), np.where(turned, proven[0], proven[1])]
     ahead = c.optional(columns, "stream_ahead", rows)
     no_timestamps = c.optional(columns, "no_timestamps", rows)
     outgoing, vlan = c.optional(columns, "outgoing", rows), c.optional(columns, "vlan", rows)
@@ -50,7 +63,7 @@ def packets(
         if c.is_constant(vlan)
         else c.integers((np.maximum(vlan, 1) - 1).astype(np.uint16), vlan == 0),
         "truncated": c.optional(columns, "truncated", rows),
-        "from_client": columns.from_client[:rows],
+        "from_client": from_client,
         "src": c.categorical(c.narrow(columns.source[:rows], categories), names),
         "sport": columns.sport[:rows],
         "dst": c.categorical(c.narrow(columns.destination[:rows], categories), names),
@@ -66,10 +79,10 @@ def packets(
         "raw_window": columns.raw_window[:rows],
         "tsval": c.integers(columns.tsval[:rows], no_timestamps),
         "tsecr": c.integers(columns.tsecr[:rows], no_timestamps),
-        "client_state": c.words(columns.client_state[:rows], v.STATES),
-        "server_state": c.words(columns.server_state[:rows], v.STATES),
-        "client_proven": columns.client_proven[:rows],
-        "server_proven": columns.server_proven[:rows],
+        "client_state": c.words(states[0], v.STATES),
+        "server_state": c.words(states[1], v.STATES),
+        "client_proven": proven[0],
+        "server_proven": proven[1],
         "step": c.words(columns.step[:rows], v.STEPS),
         "step_repeat": c.optional(columns, "step_repeat", rows),
         "analysis": c.constant(0, rows, np.uint32),
@@ -77,8 +90,8 @@ def packets(
         "acks_frame": c.no_integers(rows, np.int64),
         "bytes_in_flight": c.no_integers(rows, np.int64),
         "interface": _interfaces(columns, rows, info),
-        "tunnel": _tunnels(c.optional(columns, "tunnel", rows)),
         "copy_of": c.no_integers(rows, np.int64),
+        "tunnel": _tunnels(c.optional(columns, "tunnel", rows)),
     }
     if len(info.files) > 1:
         own = c.optional(columns, "file_frame", rows)

@@ -109,8 +109,8 @@ PACKETS = Schema(
             "where it was seen: pcapng's name, or SLL2's interface index",
             "frame.interface_name",
         ),
-        Column("tunnel", "category", "", "the innermost tunnel around it; NA without", "", words.TUNNELS),
         Column("copy_of", "Int64", "frame", "first sight of the same packet, seen again on another interface"),
+        Column("tunnel", "category", "", "the innermost tunnel around it; NA without", "", words.TUNNELS),
     ),
 )
 

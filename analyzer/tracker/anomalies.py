@@ -119,3 +119,21 @@ DETAIL_WORDS: dict[Detail, str] = {
     Detail.EARLIER_ALIVE: "the earlier connection was not seen to end",
     Detail.EARLIER_TIME_WAIT: "the earlier connection was in TIME_WAIT",
 }
+
+
+def as_markdown() -> str:
+    """Write the catalogue as docs/anomalies.md has it."""
+    lines = [
+        "# The anomaly catalogue",
+        "",
+        "Generated from `analyzer/tracker/anomalies.py`.",
+        "",
+        "| kind | severity | meaning | rule | source | what may fool it |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += ["| " + " | ".join(row) + " |" for row in CATALOGUE.values()]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(as_markdown())  # noqa: T201

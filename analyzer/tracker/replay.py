@@ -140,7 +140,7 @@ def _reuse(segment: Any, number: int, earlier: int, connections: Any, log: Any) 
         detail = _IN_TIME_WAIT
     elif receiver.state == CLOSED:
         detail = _AFTER_CLOSE
-    note(_PORT_REUSED, detail, sender.endpoint, connections.flows[earlier].first_frame, segment, number, log)
+    note(_PORT_REUSED, detail, 0, connections.flows[earlier].first_frame, segment, number, log)
     ended = move(sender, _NEW_INCARNATION, ASSUMED, segment.time_ns, segment.frame, earlier, log)
     if ended != NO_ROW:
         sender.ended_row = ended
@@ -166,19 +166,19 @@ def _between_incarnations(segment: Any, number: int, pair: Any, connections: Any
 def _in_old_numbers(segment: Any, number: int, newest: int, pair: Any, connections: Any, log: Any) -> None:
     """A segment of the earlier connection after a new SYN: the answer of an end that knows nothing of it, or proof of forgery."""
     flow = connections.flows[newest]
-    source = end_of_source(segment, flow)
+    source, sender = end_of_source(segment, flow), end_of_source(segment, connections.flows[number])
     opener, other = connections.ends[2 * newest], connections.ends[2 * newest + 1]
     if opener.state != SYN_SENT or (other.state != LISTEN and other.state != UNKNOWN):
         return
     if source == 1:
         if segment.flags & ACK and not segment.flags & RST and not flow.marks & MARK_CHALLENGED:
             flow.marks |= MARK_CHALLENGED
-            note(_CHALLENGE_ACK, _NO_DETAIL, 1, flow.first_frame, segment, number, log)
+            note(_CHALLENGE_ACK, _NO_DETAIL, sender, flow.first_frame, segment, number, log)
     elif segment.flags & RST:
-        note(_HALF_OPEN, _NO_DETAIL, 1, flow.first_frame, segment, number, log)
+        note(_HALF_OPEN, _NO_DETAIL, 1 - sender, flow.first_frame, segment, number, log)
     elif segment.flags & ACK:
         # The sender goes on as if it had sent no SYN: it has not. What the SYN was taken for did not happen.
-        note(_FORGED, _NO_DETAIL, 0, flow.first_frame, segment, number, log)
+        note(_FORGED, _NO_DETAIL, sender, flow.first_frame, segment, number, log)
         flow.marks |= MARK_FORGED
         pair.flow = number + 1
         sender = end_of_source(segment, connections.flows[number])

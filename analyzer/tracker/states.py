@@ -147,3 +147,21 @@ NEXT_STATE = dense_table()
 # The names again as plain integers: kernels take module constants, not enumerations.
 UNKNOWN, CLOSED, LISTEN, SYN_SENT, SYN_RCVD, ESTABLISHED = (int(s) for s in list(State)[:6])
 FIN_WAIT_1, FIN_WAIT_2, CLOSE_WAIT, CLOSING, LAST_ACK, TIME_WAIT = (int(s) for s in list(State)[6:])
+
+
+def as_markdown() -> str:
+    """Write the table as docs/states.md has it."""
+    lines = [
+        "# The state table",
+        "",
+        "Generated from `analyzer/tracker/states.py`. Sections are those of RFC 9293. A pair that is in no row moves nothing.",
+        "",
+        "| from | event | to | source | note |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    lines += [f"| {row.old.name} | {row.event.name} | {row.new.name} | {row.source} | {row.note} |" for row in TRANSITIONS]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(as_markdown())  # noqa: T201

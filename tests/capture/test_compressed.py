@@ -1,14 +1,16 @@
-"""gzip and zstd: the same records as plain, whatever is cut or corrupt; bombs stay small."""
+"""gzip, xz, zstd and lz4: the same records as plain, whatever is cut or corrupt; bombs stay small."""
 
 from __future__ import annotations
 
 import contextlib
 import gzip
+import lzma
 import random
 import tracemalloc
 import zlib
 from typing import TYPE_CHECKING
 
+import lz4.frame
 import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings
@@ -41,7 +43,17 @@ def skippable(content: bytes) -> bytes:
     return b"\x53\x2a\x4d\x18" + len(content).to_bytes(4, "little") + content
 
 
-FORMS = {"gzip": gzip.compress, "zstd": zstd, "sizeless zstd": sizeless_zstd}
+def lz4_frame(content: bytes) -> bytes:
+    return lz4.frame.compress(content, content_checksum=True, block_size=lz4.frame.BLOCKSIZE_MAX256KB)
+
+
+FORMS = {
+    "gzip": gzip.compress,
+    "xz": lzma.compress,
+    "zstd": zstd,
+    "sizeless zstd": sizeless_zstd,
+    "lz4": lz4_frame,
+}
 
 
 @pytest.fixture

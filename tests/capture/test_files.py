@@ -38,12 +38,16 @@ def file(tmp_path: pathlib.Path) -> pathlib.Path:
         (pcap([])[:23], "ends inside its header"),
         (b"hello, this is no capture", "neither pcap nor pcapng"),
         (b"PK\x03\x04 and so on", "a zip archive"),
-        (b"snoop\0\0\0" + bytes(40), "a snoop capture.*editcap"),
+        (b"snoop\0\0\0" + bytes(40), "a snoop capture of version 0"),
+        (b"snoop\0\0\0\0\0\0\2\0\0\0\x1a", "a network that is not read here .datalink type 26"),
+        (b"snoop\0\0\0\0\0\0\2", "ends inside its header"),
         (section()[:20], "pcapng header"),
         (section(version=9), "pcapng version 9"),
         (section().replace(b"\x4d\x3c\x2b\x1a", b"abcd"), "byte-order magic"),
         (b"\x1f\x8b\x08", "the gzip stream breaks off"),
         (b"\x28\xb5\x2f\xfd", "the zstd stream breaks off"),
+        (b"\xfd7zXZ\0", "the xz stream breaks off"),
+        (b"\x04\x22\x4d\x18", "the lz4 stream breaks off"),
     ],
 )
 def test_no_capture_is_one_sentence(file: pathlib.Path, content: bytes, message: str) -> None:

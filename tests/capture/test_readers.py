@@ -67,6 +67,12 @@ def test_reads_what_the_reference_reads(file: pathlib.Path, content: bytes, chos
 
 
 @property_test
+@given(content=written.odd_pcaps, cut=st.integers(0, 60), chosen=st.sampled_from([NORMAL, TIGHT]))
+def test_reads_odd_pcaps_as_the_reference_does(file: pathlib.Path, content: bytes, cut: int, chosen: Settings) -> None:
+    agrees(file, content[: max(24, len(content) - cut)], chosen)
+
+
+@property_test
 @given(content=written.captures, cut=st.integers(0, 4000), chosen=st.sampled_from([NORMAL, TIGHT]))
 def test_a_cut_file_gives_the_records_before_the_cut(
     file: pathlib.Path, content: bytes, cut: int, chosen: Settings

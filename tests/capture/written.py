@@ -19,12 +19,21 @@ Packet = tuple[int, bytes]  #: time in ns, bytes
 
 
 def pcap(
-    packets: Iterable[Packet], *, order: str = "<", nanoseconds: bool = False, link: int = 1, snap_length: int = 262144
+    packets: Iterable[Packet],
+    *,
+    order: str = "<",
+    nanoseconds: bool = False,
+    link: int = 1,
+    snap_length: int = 262144,
+    magic: int | None = None,
+    version: tuple[int, int] = (2, 4),
+    more: bytes = b"",
 ) -> bytes:
-    magic, tick = (0xA1B23C4D, 1) if nanoseconds else (0xA1B2C3D4, 1000)
-    header = struct.pack(order + "IHHiIII", magic, 2, 4, 0, 0, snap_length, link)
+    """more: what a variant has in each record header besides."""
+    usual, tick = (0xA1B23C4D, 1) if nanoseconds else (0xA1B2C3D4, 1000)
+    header = struct.pack(order + "IHHiIII", magic or usual, *version, 0, 0, snap_length, link)
     return header + b"".join(
-        struct.pack(order + "IIII", time // 10**9, time % 10**9 // tick, len(data), len(data)) + data
+        struct.pack(order + "IIII", time // 10**9, time % 10**9 // tick, len(data), len(data)) + more + data
         for time, data in packets
     )
 
@@ -88,7 +97,8 @@ def drained(source: Source) -> Whole:
                 seen = source.info.interfaces[batch.interface[i]]
                 assert batch.links[batch.interface[i]] == seen.link
                 data = batch.data[begin : begin + length].tobytes()
-                record = Record(data, int(batch.wire[i]), int(batch.time_ns[i]), seen.link, seen.name)
+                wire, time_ns, process = int(batch.wire[i]), int(batch.time_ns[i]), int(batch.process[i])
+                record = Record(data, wire, time_ns, seen.link, seen.name, process)
                 everything.records.append(record)
             everything.frame.extend(batch.frame.tolist())
             everything.file.extend(batch.file.tolist())
@@ -103,6 +113,28 @@ def drained(source: Source) -> Whole:
 packets = st.lists(st.tuples(st.integers(0, 2**32 * 10**9 - 1), st.binary(max_size=80)), max_size=40)
 orders = st.sampled_from("<>")
 pcaps = st.builds(pcap, packets, order=orders, nanoseconds=st.booleans(), link=st.sampled_from([0, 1, 101, 113, 276]))
+#: Of all kinds, also such that do not fit together: then they have to be read as the reference reads them.
+odd_pcaps = st.builds(
+    pcap,
+    st.lists(st.tuples(st.integers(10**18, 10**18 + 10**12), st.binary(max_size=80)), max_size=6),
+    order=orders,
+    link=st.sampled_from([1, 6, 9, 15, 24]),
+    magic=st.sampled_from([0xA1B2C3D4, 0xA1B2C3D4, 0xA1B2CD34, 0xA12B3C4D, 0x1C0001AB, 0x1C0001AC]),
+    version=st.sampled_from([(2, 0), (2, 2), (2, 3), (2, 4), (2, 4), (543, 0), (0, 0)]),
+    more=st.sampled_from([b"", bytes(4), bytes(8), b"\3\0\0\0\0\x08\0\0", bytes(12)]),
+)
+
+
+@st.composite
+def packet_options(draw: st.DrawFn, order: str) -> bytes:
+    """Options of a packet: comments, processes and others, whole or cut."""
+    content = b""
+    for _ in range(draw(st.integers(0, 3))):
+        code = draw(st.sampled_from([1, 2, 8, 8, 0x8001, 0x8001, 0]))
+        number = draw(st.one_of(st.integers(0, 3), st.integers(0, 2**32 - 1)))
+        value = struct.pack(order + "II", number, 7)[: draw(st.sampled_from([0, 3, 4, 8, 8]))]
+        content += option(code, value, order)
+    return content[: draw(st.sampled_from([None, None, None, -4]))]
 
 
 @st.composite
@@ -131,7 +163,10 @@ def pcapngs(draw: st.DrawFn) -> bytes:
             data = draw(st.binary(max_size=60))
             kind = draw(st.sampled_from(["enhanced", "enhanced", "enhanced", "old", "simple", "other"]))
             if kind == "other" or not count:
-                content += block(draw(st.sampled_from([4, 5, 9, 0xBAD, 0x40000BAD])), data, order)
+                content += block(draw(st.sampled_from([4, 5, 9, 0xBAD, 0x40000BAD, 0x80000001])), data, order)
+            elif kind == "enhanced" and draw(st.booleans()):
+                number, options = draw(st.integers(0, count - 1)), draw(packet_options(order))
+                content += enhanced(ticks, data, number=number, order=order, options=options)
             elif kind == "simple":
                 content += simple(data, order=order)
             else:

@@ -154,9 +154,9 @@ def test_the_session_of_the_seed():
         pytest.skip("no seed lies beside the project")
     analysis = analyzer.read(files[0])
     assert rows(analysis.packets, ["flags", "seq", "ack", "length", "client_state", "server_state", "step"]) == [
-        ("S", 0, "-", 0, "SYN_SENT", "LISTEN", 1),
-        ("S.", 0, 1, 0, "ESTABLISHED", "SYN_RCVD", 2),
-        (".", 1, 1, 0, "ESTABLISHED", "ESTABLISHED", 3),
+        ("S", 0, "-", 0, "SYN_SENT", "LISTEN", "open 1/3"),
+        ("S.", 0, 1, 0, "ESTABLISHED", "SYN_RCVD", "open 2/3"),
+        (".", 1, 1, 0, "ESTABLISHED", "ESTABLISHED", "open 3/3"),
         ("P.", 1, 1, 7, "ESTABLISHED", "ESTABLISHED", "-"),
         (".", 1, 8, 0, "ESTABLISHED", "ESTABLISHED", "-"),
         ("P.", 1, 8, 18, "ESTABLISHED", "ESTABLISHED", "-"),
@@ -195,7 +195,7 @@ OPTION_LINES = [
     "mss 1460,sackOK,TS val 1 ecr 0,nop,wscale 7",
     "nop,nop,sack 1 {1461:2921}",
     "nop,nop,TS val 4294967295 ecr 7,nop,nop,sack 2 {5:9}{11:14}",
-    "mss 1460,nop,nop,tfo  cookie 0011223344556677,nop,nop",
+    "mss 1460,nop,nop,tfo  cookie 0011223344556677,nop,nop,nop,nop",
     "unknown-253 0x11223344,nop,nop",
     "mss 1460,eol",
 ]
@@ -203,7 +203,7 @@ OPTION_LINES = [
 
 @pytest.mark.parametrize("options", OPTION_LINES)
 def test_options_are_written_and_read_again(options):
-    line = f"1.000000 IP 10.0.0.1.5 > 10.0.0.2.80: Flags [.], ack 9, win 5, options [{options}], length 0"
+    line = f"1.000000 IP 10.0.0.1.5 > 10.0.0.2.80: Flags [.], ack 4000000009, win 5, options [{options}], length 0"
     text = line.replace("1.000000", "1700000000.000000")
     if options.endswith("eol"):
         assert f"options [{options}" in made(text)[0]

@@ -32,6 +32,7 @@ def batch_of(records: list[wire.Record], link: int, first: int) -> Records:
         frame=frame,
         file=np.zeros(len(records), np.int32),
         file_frame=frame,
+        process=np.full(len(records), -1, np.int32),
         links=np.array([link], np.int32),
     )
 
