@@ -57,7 +57,8 @@ def test_generated_exchanges(exchange, batch_records):
 
 # ----------------------------------------------------------------------------------------------------------- decode
 
-LINKS = [0, 1, 12, 14, 101, 108, 113, 228, 229, 276, 147]  # the last one is not understood
+LINKS = [0, 1, 7, 9, 10, 12, 14, 50, 101, 104, 105, 108, 113, 127, 192, 228, 229, 239, 242, 276, 147, 70000]
+UNKNOWN_LINKS = {147, 70000}
 EXTENSIONS = [
     (0, bytes([0]) + bytes(6)),
     (43, bytes([1]) + bytes(14)),
@@ -170,9 +171,10 @@ def as_batch(records: list[Record], between: bytes) -> Records:
 def test_decode_of_any_bytes(records, between):
     count = len(records)
     rows, sacks, skipped = np.zeros(count, SEGMENT), np.zeros((count, 8), np.uint32), np.zeros(len(Skipped), np.int64)
-    filled = decode(as_batch(records, between), rows, sacks, skipped)
+    filled = decode(as_batch(records, between), rows, sacks, skipped, new_fragments())
 
-    decoded = [reference.decode(record) for record in records]
+    pieces = Fragments()
+    decoded = [reference.decode(record, pieces) for record in records]
     expected = [one.segment for one in decoded if one.segment is not None]
     assert skipped.tolist() == [sum(one.skipped == reason for one in decoded) for reason in Skipped]
     kernel = [as_kernel_says(row, edges) for row, edges in zip(rows[:filled], sacks, strict=False)]

@@ -136,8 +136,8 @@ class PcapReader(Reader):
             self._padding = _FDDI_PADDING if link == _FDDI else 0
         missing = self._kind.file_header - FILE_HEADER
         window.begin += FILE_HEADER
-        if missing and not self._have(missing):
-            self._end(missing)
+        if not self._have(missing):
+            self._spoil("the file ends inside its header")
         window.begin += min(missing, window.end - window.begin)
         if self._lengths == _IN_ORDER:
             self._kind = self._undisguised(magic)

@@ -195,7 +195,7 @@ def walk_pcapng(  # noqa: PLR0917  # a kernel takes its arrays one by one
                         word = int(processes[word]) if word < len(processes) else _UNKNOWN
                     elif word == 0:
                         word = _UNKNOWN
-                    if word <= _HIGHEST_PROCESS:
+                    if 0 <= word <= _HIGHEST_PROCESS:
                         process[count] = word
                 option += size + 3 & ~3
         at += length

@@ -211,7 +211,7 @@ def process_of(area: bytes, order: str, processes: list[int]) -> int:
         (word,) = struct.unpack(order + "I", value[:4])
         if code == 8 and 0 < word < 2**31:
             process = word
-        elif code == 0x8001 and word < len(processes):
+        elif code == 0x8001 and word < len(processes) and processes[word] >= 0:
             process = processes[word]
     return process
 

@@ -183,11 +183,11 @@ def test_a_bomb_stays_small(file: pathlib.Path, form: str) -> None:
     foreign = b"\xad\x0b\0\0" + size.to_bytes(4, "little") + bytes(size - 12) + size.to_bytes(4, "little")
     packed = FORMS[form](written.section() + written.interface() + foreign + written.enhanced(1, b"x"))
     del foreign
-    assert len(packed) < 200_000
+    assert len(packed) < 500_000
     file.write_bytes(packed)
     tracemalloc.start()
     got = whole(file, settings=Settings(buffer_bytes=65536))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert [record.data for record in got.records] == [b"x"]
-    assert peak < 8_000_000
+    assert peak < 12_000_000  # xz alone has a dictionary of 8 MiB

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analyzer.capture.files import open_capture
+from analyzer.cli import main
 from analyzer.peers import tcpdump
 from tests.capture import conformance
 from tests.recordings import CAPTURES
@@ -286,3 +287,16 @@ def test_a_port_a_filter_and_frames_select_lines():
 def test_any_bytes_print_or_do_not(data, link, wire, begin):
     line = tcpdump.Printer().line(begin + data, wire, 1, link)
     assert line is None or line.startswith("0.000000 ")
+
+
+def test_the_command_line_prints_them(capsys):
+    path = str(CAPTURES / "many-connections" / "eth.pcap")
+    everything = ours(path)
+    assert main(["packets", path, "--format", "tcpdump"]) == 0
+    assert capsys.readouterr().out.splitlines() == everything
+    assert main(["packets", path, "--format", "tcpdump", "-c", "3", "--flow", "1"]) == 0
+    chosen = capsys.readouterr().out.splitlines()
+    ends = {frozenset(line.partition(": Flags")[0].split(" IP ")[1].split(" > ")) for line in chosen}
+    assert len(chosen) == 3
+    assert len(ends) == 1
+    assert main(["flows", path, "--format", "tcpdump"]) == 2  # only segments have lines

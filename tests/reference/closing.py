@@ -19,7 +19,7 @@ def acknowledgement_of_fin(seen: Arrival) -> Mark:
     if you.fin is None or seen.heard is None:
         return None
     if seen.heard <= you.fin:  # lost behind this point, or still on its way
-        fin_did_not_arrive(me, seen.frame)
+        me.missed_fin |= fin_did_not_arrive(me, seen.frame)
         return None
     mark = step_of_acknowledgement(seen)
     if me.took_fin:
@@ -52,9 +52,11 @@ def step_of_acknowledgement(seen: Arrival) -> Mark:
     return None
 
 
-def fin_did_not_arrive(end: End, frame: int) -> None:
-    if refute(end, end.fin_taken, frame):
-        end.took_fin = False
+def fin_did_not_arrive(end: End, frame: int) -> bool:
+    """Take back that the peer's FIN took effect, if that was assumed."""
+    refuted = refute(end, end.fin_taken, frame)
+    end.took_fin &= not refuted
+    return refuted
 
 
 def fin(seen: Arrival) -> Mark:
@@ -93,6 +95,7 @@ def fin_again(seen: Arrival) -> Mark:
         if built_on:  # it had the other FIN too: then it is CLOSING, not TIME_WAIT
             me.fin_taken = seen.proven(me, Event.RCV_FIN)
     refute(me, me.ended, frame)
+    you.missed_fin = False
     if you.acked <= me.fin:
         fin_did_not_arrive(you, frame)
     if flow.close_1 == me.fin_frame:
@@ -102,7 +105,8 @@ def fin_again(seen: Arrival) -> Mark:
 
 def fins_take_effect(seen: Arrival) -> None:
     for sender, receiver in ((seen.me, seen.you), (seen.you, seen.me)):
-        if sender.fin is not None and not receiver.took_fin and sender.contiguous >= sender.fin:
+        expected = not receiver.took_fin and not receiver.missed_fin
+        if expected and sender.fin is not None and sender.contiguous >= sender.fin:
             taken = seen.assumed(receiver, Event.RCV_FIN)
             if taken is not None:
                 receiver.took_fin, receiver.fin_taken = True, taken

@@ -68,6 +68,8 @@ class End:
     sent_syn_ack: bool = False
     spoke: bool = False  #: sent something that is neither SYN, SYN-ACK nor RST
     took_fin: bool = False  #: the peer's FIN has taken effect on it
+    missed_fin: bool = False  #: it showed that the peer's FIN has not come: not assumed again before the FIN comes again
+    rebased: bool = False  #: its SYN-ACK has another ISN than the one before
     repeated: bool = False  #: its SYN-ACK or FIN came again, and the peer's answer is due again
     options: Options | None = None  #: of its first SYN or SYN-ACK
 
@@ -135,6 +137,8 @@ class Flow:
     simultaneous_close: bool = False
     refused: bool = False
     reset_early: bool = False  #: after the SYN-ACK and before the third segment
+    challenged: bool = False  #: its SYN was answered in an earlier connection's numbers
+    forged: bool = False  #: opened by a forged SYN: no connection of its own
     ecn_offered: bool = False
     ecn_agreed: bool = False
     completeness: int = 0  #: Wireshark's bits

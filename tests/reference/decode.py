@@ -1,37 +1,61 @@
-"""From a record's bytes to the segment in it, or why there is none: link layers, IP, ICMP errors.
+"""From a record's bytes to the segment in it, or why there is none: layer by layer, down to TCP.
 
-Link layers: https://www.tcpdump.org/linktypes.html. IPv4: RFC 791. IPv6: RFC 8200. ICMP: RFC 792, RFC 4443.
+IPv4: RFC 791. IPv6: RFC 8200. ICMP: RFC 792, RFC 4443. Which number announces which format stands in the analyzer's table
+(``analyzer.decode.layers``), which is data; what each format looks like, in ``links``, ``tunnels`` and here.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from analyzer.decode.layers import MOST_LAYERS, Layer
 from analyzer.decode.segment import Skipped
+from tests.reference import links, tunnels
+from tests.reference.fragments import Fragments, Piece
 from tests.reference.record import Record
 from tests.reference.segment import Segment, tcp
+from tests.reference.way import BY_LINK, BY_PROTOCOL, BY_UDP_PORT, Header, Skip, Way
 
-ETHERNET, SLL, SLL2 = 1, 113, 276
-WITH_FAMILY = {0, 108}  #: NULL, LOOP
-BARE_IP = {12, 14, 101, 228, 229}  #: RAW and its older numbers, IPV4, IPV6
-IPV4, IPV6 = 0x0800, 0x86DD
-VLAN_TAGS = {0x8100, 0x88A8, 0x9100, 0x9200}
-MOST_TAGS = 8
-PACKET_OUTGOING = 4
-ARPHRD_LOOPBACK = 772
-TCP, ICMP, ICMPV6 = 6, 1, 58
+TCP = 6
 FRAGMENT, AUTHENTICATION = 44, 51
 OTHER_EXTENSIONS = {0, 43, 60, 135, 139, 140}  #: hop by hop, routing, destination, mobility, HIP, Shim6
 MOST_EXTENSIONS = 16
 LONGEST = 1 << 24  #: octets; a frame of a card's offload that claims more is lying
 
-
-class Skip(Exception):
-    """A record that is no segment."""
-
-    def __init__(self, reason: Skipped) -> None:
-        self.reason = reason
+STEPS: dict[Layer, Callable[[Way], Layer]] = {
+    Layer.ETHERNET: links.ethernet,
+    Layer.VLAN: links.vlan,
+    Layer.LINUX_SLL2: links.linux_sll2,
+    Layer.LINUX_SLL: links.linux_sll,
+    Layer.IP: Way.by_version,
+    Layer.NULL: links.null,
+    Layer.LLC: links.llc,
+    Layer.FDDI: links.fddi,
+    Layer.IPOIB: links.ipoib,
+    Layer.ARCNET: links.arcnet,
+    Layer.PPP: links.ppp,
+    Layer.CISCO_HDLC: links.cisco_hdlc,
+    Layer.RADIOTAP: links.radiotap,
+    Layer.PPI: links.ppi,
+    Layer.WLAN: links.wlan,
+    Layer.NFLOG: links.nflog,
+    Layer.MPLS: tunnels.mpls,
+    Layer.PPPOE: tunnels.pppoe,
+    Layer.GRE: tunnels.gre,
+    Layer.ERSPAN_2: tunnels.erspan_2,
+    Layer.ERSPAN_3: tunnels.erspan_3,
+    Layer.ETHERIP: tunnels.etherip,
+    Layer.VXLAN: tunnels.vxlan,
+    Layer.VXLAN_GPE: tunnels.vxlan_gpe,
+    Layer.GENEVE: tunnels.geneve,
+    Layer.GTP_U: tunnels.gtp_u,
+    Layer.TEREDO: tunnels.teredo,
+    Layer.L2TP: tunnels.l2tp,
+}
+#: Formats that an IP header may follow directly without being IP in IP: all but these.
+TRANSPARENT = {Layer.ETHERNET, Layer.VLAN, Layer.LINUX_SLL2, Layer.IP, Layer.UDP, Layer.AH}
 
 
 @dataclass
@@ -40,164 +64,153 @@ class Decoded:
     skipped: Skipped | None  #: why there is none; ICMP_ERROR with the segment that it quotes
 
 
-@dataclass
-class Packet:
-    """A link layer's view: what is in it, and what cooked captures say of it."""
-
-    ethertype: int
-    data: bytes
-    wire: int
-    tags: tuple[int, ...] = ()
-    outgoing: bool | None = None
-    loopback: bool = False
-    ifindex: int | None = None
-
-
-@dataclass
-class Datagram:
-    version: int
-    source: int
-    destination: int
-    ip_id: int | None
-    ttl: int
-    protocol: int
-    header: int  #: octets before the transport's
-    data: bytes  #: what was captured of the transport's octets, without the padding behind them
-    length: int  #: how many there are, by the IP header
-    truncated: bool
-
-
-def decode(record: Record) -> Decoded:
-    """Decode one record."""
+def decode(record: Record, fragments: Fragments) -> Decoded:
+    """Decode one record; fragments: the datagrams of which not all pieces have come, kept from record to record."""
+    way = Way(record, record.data, record.wire)
     try:
-        packet = link_layer(record)
-        datagram = (ipv4 if packet.ethertype == IPV4 else ipv6)(packet.data, packet.wire)
-        if datagram.protocol == TCP:
-            segment = whole_segment(record, datagram)
-            skipped = None
-        else:
-            segment = quoted_segment(record, datagram)
-            skipped = Skipped.ICMP_ERROR
+        segment = walk(way, fragments)
     except Skip as skip:
         return Decoded(None, skip.reason)
-    segment.tags = packet.tags
-    segment.outgoing, segment.loopback, segment.ifindex = packet.outgoing, packet.loopback, packet.ifindex
-    return Decoded(segment, skipped)
+    segment.tags, segment.tunnel, segment.path = way.tags, way.tunnel, way.path
+    segment.outgoing, segment.loopback, segment.ifindex = way.outgoing, way.loopback, way.ifindex
+    segment.overlapping = way.overlapping
+    return Decoded(segment, None if segment.icmp is None else Skipped.ICMP_ERROR)
 
 
-def whole_segment(record: Record, datagram: Datagram) -> Segment:
-    header = tcp(datagram.data, datagram.length)
+def walk(way: Way, fragments: Fragments) -> Segment:
+    """Go from layer to layer."""
+    if way.record.link not in BY_LINK:
+        raise Skip(Skipped.UNKNOWN_LINK)
+    layer = BY_LINK[way.record.link]
+    for _ in range(MOST_LAYERS):
+        match layer:
+            case Layer.TCP:
+                return whole_segment(way)
+            case Layer.IPV4 | Layer.IPV6:
+                layer = ip(way, layer, fragments)
+            case Layer.UDP:
+                layer = udp(way)
+            case Layer.AH:
+                layer = authentication(way)
+            case Layer.ICMP | Layer.ICMPV6:
+                return quoted_segment(way, layer)
+            case _:
+                if layer not in TRANSPARENT:
+                    way.under = layer
+                layer = STEPS[layer](way)
+    raise Skip(Skipped.TOO_DEEP)
+
+
+def whole_segment(way: Way) -> Segment:
+    header = tcp(way.data, way.length)
     if header is None:
         raise Skip(Skipped.TCP_CUT)
+    ip = way.ip
     return Segment(
-        record, datagram.version, datagram.source, datagram.destination, **vars(header),
-        ip_id=datagram.ip_id, ttl=datagram.ttl, truncated=datagram.truncated,
-    )  # fmt: skip
+        way.record, ip.version, ip.source, ip.destination, **vars(header), ip_id=ip.ip_id, ttl=ip.ttl, truncated=ip.truncated
+    )
 
 
-# ------------------------------------------------------------------------------------------------------- link layers
+def udp(way: Way) -> Layer:
+    """RFC 768: a port may announce a tunnel, the receiver's rather than the sender's."""
+    sport, dport = struct.unpack("!HH4x", way.take(8, Skipped.NOT_TCP))
+    layer = BY_UDP_PORT.get(dport) or BY_UDP_PORT.get(sport)
+    if layer is None:
+        raise Skip(Skipped.NOT_TCP)
+    return layer
 
 
-def link_layer(record: Record) -> Packet:
-    data, wire = record.data, record.wire
-    match record.link:
-        case 1:
-            header = cut(data, 14, Skipped.LINK_CUT)
-            return after_tags(Packet(int.from_bytes(header[12:14]), data[14:], wire - 14))
-        case 113:
-            packet_type, hardware, _, _, protocol = struct.unpack("!HHH8sH", cut(data, 16, Skipped.LINK_CUT))
-            cooked = Packet(protocol, data[16:], wire - 16)
-            cooked.outgoing, cooked.loopback = packet_type == PACKET_OUTGOING, hardware == ARPHRD_LOOPBACK
-            return after_tags(cooked)
-        case 276:
-            header = cut(data, 20, Skipped.LINK_CUT)
-            protocol, _, ifindex, hardware, packet_type = struct.unpack("!HHIHB", header[:11])
-            cooked = Packet(protocol, data[20:], wire - 20)
-            cooked.outgoing, cooked.loopback = packet_type == PACKET_OUTGOING, hardware == ARPHRD_LOOPBACK
-            cooked.ifindex = min(ifindex & 0x7FFFFFFF, 0x7FFFFFFE)  # a positive int in every kernel
-            return after_tags(cooked)
-        case link if link in BARE_IP:
-            return by_version(data, wire)
-        case link if link in WITH_FAMILY:
-            # The family's number for IPv6 differs from system to system: the version nibble decides.
-            cut(data, 4, Skipped.LINK_CUT)
-            return by_version(data[4:], wire - 4)
-    raise Skip(Skipped.UNKNOWN_LINK)
+def authentication(way: Way) -> Layer:
+    """RFC 4302, behind IPv4."""
+    header = way.head(8, Skipped.NOT_TCP)
+    size = (header[1] + 2) * 4
+    way.step(size)
+    way.length -= size
+    return by_protocol(header[0])
 
 
-def cut(data: bytes, size: int, reason: Skipped) -> bytes:
-    """The first octets, which must be there."""
-    if len(data) < size:
-        raise Skip(reason)
-    return data[:size]
-
-
-def by_version(data: bytes, wire: int) -> Packet:
-    version = cut(data, 1, Skipped.LINK_CUT)[0] >> 4
-    if version not in (4, 6):
-        raise Skip(Skipped.NOT_IP)
-    return Packet(IPV4 if version == 4 else IPV6, data, wire)
-
-
-def after_tags(packet: Packet) -> Packet:
-    """Step over VLAN tags, then over an LLC/SNAP header: what has a length where the EtherType should be is 802.3."""
-    while packet.ethertype in VLAN_TAGS and len(packet.tags) < MOST_TAGS:
-        tag, ethertype = struct.unpack("!HH", cut(packet.data, 4, Skipped.LINK_CUT))
-        packet.tags = (*packet.tags, tag & 0x0FFF)
-        packet.ethertype, packet.data, packet.wire = ethertype, packet.data[4:], packet.wire - 4
-    if packet.ethertype < 0x0600:
-        if cut(packet.data, 8, Skipped.NOT_IP)[:3] != b"\xaa\xaa\x03":
-            raise Skip(Skipped.NOT_IP)
-        ethertype = int.from_bytes(packet.data[6:8])
-        packet.ethertype, packet.data, packet.wire = ethertype, packet.data[8:], packet.wire - 8
-    if packet.ethertype not in (IPV4, IPV6):
-        raise Skip(Skipped.NOT_IP)
-    return packet
+def by_protocol(number: int) -> Layer:
+    if number not in BY_PROTOCOL:
+        raise Skip(Skipped.NOT_TCP)
+    return BY_PROTOCOL[number]
 
 
 # ---------------------------------------------------------------------------------------------------------------- IP
 
 
-def ipv4(data: bytes, wire: int) -> Datagram:
-    fixed = cut(data, 20, Skipped.IP_CUT)
+@dataclass
+class Carried:
+    """What an IP header says of what it carries."""
+
+    ip: Header
+    protocol: int
+    header: int  #: octets before it
+    length: int  #: octets of it, by the header
+    piece: Piece | None = None  #: of a datagram, it is only that
+
+
+def ip(way: Way, layer: Layer, fragments: Fragments) -> Layer:
+    if way.ip is not None:
+        if way.under in (Layer.IPV4, Layer.IPV6):
+            way.enter(layer)
+        way.path += (tuple(sorted((way.ip.source, way.ip.destination))),)
+    way.under = layer
+    carried = (ipv4 if layer is Layer.IPV4 else ipv6)(way.data, way.wire)
+    way.ip, way.length = carried.ip, carried.length
+    way.step(carried.header)
+    if carried.piece is None:
+        protocol = carried.protocol
+    else:
+        protocol = reassembled(way, carried.piece, fragments)
+    way.data = way.data[: max(way.length, 0)]  # padding behind the datagram is never part of it
+    return by_protocol(protocol)
+
+
+def ipv4(data: bytes, wire: int) -> Carried:
+    fixed = cut(data, 20)
     first, _, total, ip_id, fragment, ttl, protocol, _, source, destination = struct.unpack("!BBHHHBBHII", fixed)
     header = (first & 15) * 4
     if total == 0:  # the card cuts it up later: only the frame knows
         total = min(wire, LONGEST)
     if first >> 4 != 4 or header < 20 or total < header:
         raise Skip(Skipped.IP_MALFORMED)
+    ip = Header(4, source, destination, ip_id, ttl, total > len(data))
+    carried = Carried(ip, protocol, header, total - header)
     if fragment & 0x3FFF:  # an offset, or more to come
-        raise Skip(Skipped.FRAGMENT)
-    text = data[header:total]
-    return Datagram(4, source, destination, ip_id, ttl, protocol, header, text, total - header, total > len(data))
+        key = (4, source, destination, protocol, ip_id)
+        place, more = (fragment & 0x1FFF) * 8, bool(fragment & 0x2000)
+        carried.piece = Piece(key, protocol, place, carried.length, more, data[header:])
+    return carried
 
 
-def ipv6(data: bytes, wire: int) -> Datagram:
-    fixed = cut(data, 40, Skipped.IP_CUT)
-    first, payload, protocol, ttl, source, destination = struct.unpack("!IHBB16s16s", fixed)
+def ipv6(data: bytes, wire: int) -> Carried:
+    first, payload, protocol, ttl, source, destination = struct.unpack("!IHBB16s16s", cut(data, 40))
     if first >> 28 != 6:
         raise Skip(Skipped.IP_MALFORMED)
     if payload == 0:  # the same, or a jumbogram (RFC 2675)
         payload = min(max(wire - 40, 0), LONGEST)
-    protocol, extensions = after_extensions(protocol, data[40:], payload)
-    text = data[40 + extensions : 40 + payload]
-    return Datagram(
-        6, int.from_bytes(source), int.from_bytes(destination), None, ttl, protocol,
-        40 + extensions, text, payload - extensions, 40 + payload > len(data),
-    )  # fmt: skip
+    ip = Header(6, int.from_bytes(source), int.from_bytes(destination), None, ttl, 40 + payload > len(data))
+    protocol, size, fragment = after_extensions(protocol, data[40:], payload)
+    carried = Carried(ip, protocol, 40 + size, payload - size)
+    if fragment is not None:
+        place, identification = fragment
+        key = (6, ip.source, ip.destination, protocol, identification)
+        carried.piece = Piece(key, protocol, place & 0xFFF8, carried.length, bool(place & 1), data[40 + size :])
+    return carried
 
 
-def after_extensions(protocol: int, data: bytes, payload: int) -> tuple[int, int]:
-    """Step over extension headers: the transport's protocol, and the octets that they take."""
+def after_extensions(protocol: int, data: bytes, payload: int) -> tuple[int, int, tuple[int, int] | None]:
+    """Step over extension headers: what is behind them, the octets that they take, and a fragment's place and number."""
     taken = 0
     for _ in range(MOST_EXTENSIONS):
         if protocol not in OTHER_EXTENSIONS | {FRAGMENT, AUTHENTICATION}:
-            return protocol, taken
-        header = cut(data[taken:], 8, Skipped.IP_CUT)
+            return protocol, taken, None
+        header = cut(data[taken:], 8)
         if protocol == FRAGMENT:
-            if int.from_bytes(header[2:4]) & 0xFFF9:  # all but an atomic one (RFC 6946)
-                raise Skip(Skipped.FRAGMENT)
             taken += 8
+            place = int.from_bytes(header[2:4])
+            if place & 0xFFF9:  # all but an atomic one (RFC 6946)
+                return header[0], taken, (place, int.from_bytes(header[4:]))
         elif protocol == AUTHENTICATION:
             taken += (header[1] + 2) * 4
         else:
@@ -208,27 +221,52 @@ def after_extensions(protocol: int, data: bytes, payload: int) -> tuple[int, int
     raise Skip(Skipped.UNKNOWN_EXTENSION)
 
 
+def cut(data: bytes, size: int) -> bytes:
+    if len(data) < size:
+        raise Skip(Skipped.IP_CUT)
+    return data[:size]
+
+
+def reassembled(way: Way, piece: Piece, fragments: Fragments) -> int:
+    """Go on in the whole datagram, if this was its last piece to come: the protocol that it carries."""
+    piece.key += (way.path,)
+    whole = fragments.collect(piece)
+    if whole is None:
+        raise Skip(Skipped.FRAGMENT)
+    way.data = bytes(whole.beginning[: min(whole.total, whole.captured)])
+    way.wire = way.length = whole.total
+    way.overlapping = whole.overlapping
+    protocol = piece.protocol
+    if way.ip.version == 6:
+        protocol, size, fragment = after_extensions(protocol, way.data, whole.total)
+        if fragment is not None:  # a piece of a piece
+            raise Skip(Skipped.NOT_TCP)
+        way.step(size)
+        way.length -= size
+    return protocol
+
+
 # -------------------------------------------------------------------------------------------------------------- ICMP
 
 #: Errors quote the datagram that they are about: unreachable, source quench, redirect, time exceeded, parameter problem.
-ERRORS = {ICMP: {3, 4, 5, 11, 12}, ICMPV6: {1, 2, 3, 4}}
+ERRORS = {Layer.ICMP: {3, 4, 5, 11, 12}, Layer.ICMPV6: {1, 2, 3, 4}}
 
 
-def quoted_segment(record: Record, datagram: Datagram) -> Segment:
+def quoted_segment(way: Way, layer: Layer) -> Segment:
     """The segment that an ICMP error quotes, of which eight octets must be there: ports and sequence number."""
-    message = datagram.data
-    if len(message) < 8 or message[0] not in ERRORS.get(datagram.protocol, ()):
+    message = way.data
+    if len(message) < 8 or message[0] not in ERRORS[layer]:
         raise Skip(Skipped.NOT_TCP)
     try:
-        quoted = (ipv4 if datagram.protocol == ICMP else ipv6)(message[8:], len(message) - 8)
+        quoted = (ipv4 if layer is Layer.ICMP else ipv6)(message[8:], len(message) - 8)
     except Skip:
         raise Skip(Skipped.NOT_TCP) from None
     text = message[8 + quoted.header :]  # some stacks spoil the length in what they quote: it is not asked
-    if quoted.protocol != TCP or len(text) < 8:
+    if quoted.piece is not None or quoted.protocol != TCP or len(text) < 8:
         raise Skip(Skipped.NOT_TCP)
     sport, dport, seq = struct.unpack("!HHI", text[:8])
     flags = int.from_bytes(text[12:14]) & 0x0FFF if len(text) >= 14 else 0
+    ip = quoted.ip
     return Segment(
-        record, quoted.version, quoted.source, quoted.destination, sport, dport, seq, 0, flags,
-        icmp=(message[0], message[1]),
-    )  # fmt: skip
+        way.record, ip.version, ip.source, ip.destination, sport, dport, seq, 0, flags, icmp=(message[0], message[1])
+    )

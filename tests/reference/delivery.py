@@ -15,7 +15,7 @@ def text(seen: Arrival) -> None:
     segment, me, seq = seen.segment, seen.me, seen.seq
     control = segment.has(SYN) or segment.has(FIN)
     end = seq + segment.span
-    if me.packets == 0 and me.next == 0 and not control:  # midstream: what was before is not known
+    if me.packets == 0 and me.next == 0 and not segment.has(SYN):  # midstream: what was before is not known
         me.next = me.contiguous = max(seq, 1)
     if not control and is_keep_alive(seen):
         seen.note(Kind.KEEP_ALIVE)

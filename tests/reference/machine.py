@@ -60,6 +60,10 @@ class Log:
             end.path.append(end.state)
         end.path.append(new)
         end.state, end.proven, end.deadline_ns = new, proven, None
+        if proven:  # it was in the state that it left; only that its FIN was acknowledged nothing can show
+            for before in (end.listening, end.established, end.fin_taken):
+                prove(end, before, frame)
+            end.ended = None
         if event in SENDING:  # what it does itself settles what was assumed of it before
             for name in OPEN_QUESTIONS:
                 setattr(end, name, None)
@@ -94,5 +98,5 @@ def refute(end: End, change: Change | None, frame: int) -> bool:
 
 def strike(end: End, change: Change, frame: int) -> None:
     if change.evidence is not Evidence.REFUTED:
-        change.evidence, change.refuted_by = Evidence.REFUTED, frame
+        change.evidence, change.proven_by, change.refuted_by = Evidence.REFUTED, None, frame
         end.path.pop()

@@ -20,6 +20,8 @@ def syn(seen: Arrival) -> Mark:
     repeated = me.sent_syn
     mark = syn_again(seen) if repeated else first_syn(seen)
     me.sent_syn = True
+    if me is flow.client and not flow.synack_ns:
+        flow.open_1 = frame  # the one that is answered, else the last
     if you.state is State.UNKNOWN:  # a SYN presumes a listener
         you.listening = seen.assumed(you, Event.RCV_SYN)
     elif you.state is State.SYN_SENT and you.sent_syn:
@@ -31,7 +33,6 @@ def first_syn(seen: Arrival) -> Mark:
     flow, me, you, frame = seen.flow, seen.me, seen.you, seen.frame
     step = Step.OPEN_1
     if not flow.open_1:
-        flow.open_1 = frame
         flow.first_syn_ns = seen.time_ns
         flow.ecn_offered |= seen.segment.has(ECE) and seen.segment.has(CWR)
     elif you.sent_syn:
@@ -64,7 +65,7 @@ def syn_ack(seen: Arrival) -> Mark:
         syn_ack_again(seen)
     else:
         first_syn_ack(seen)
-    me.sent_syn_ack = True
+    me.sent_syn_ack, me.rebased = True, False
     may_take_it = you.state in (State.SYN_SENT, State.UNKNOWN) or (you.state is State.SYN_RCVD and me.sent_syn)
     if may_take_it and 1 <= seen.ack <= max(you.next, 1):
         you.established = seen.assumed(you, Event.RCV_SYN_ACK)
@@ -76,20 +77,21 @@ def first_syn_ack(seen: Arrival) -> None:
     flow, me, frame = seen.flow, seen.me, seen.frame
     refute(me, me.ended, frame)
     prove(me, me.listening, frame)
-    prove(me, me.established, frame)  # simultaneous open: the SYN that it answers has arrived
+    if me.state is State.SYN_RCVD:
+        prove(me, me.established, frame)  # simultaneous open: the SYN that it answers has arrived
     flow.open_2 = frame
     flow.synack_ns = seen.time_ns
     if flow.ecn_offered and seen.segment.has(ECE) and not seen.segment.has(CWR):
         flow.ecn_agreed = True
-    if me.state is State.CLOSED and not me.sent_syn:
-        me.state = State.LISTEN
+    if me.state in (State.CLOSED, State.UNKNOWN) and not me.sent_syn:
+        me.state = State.LISTEN  # it answers: it was listening, and the listener is another socket
     seen.proven(me, Event.SEND_SYN_ACK)
 
 
 def syn_ack_again(seen: Arrival) -> None:
     """At least one round trip after its acknowledgement: that one was lost, or ignored."""
     flow, me = seen.flow, seen.me
-    if me.isn == seen.segment.seq:
+    if not me.rebased:
         seen.note(Kind.SYNACK_RETRANSMITTED, related=flow.open_2)
     me.repeated = True
     round_trip_ns = flow.synack_ns - flow.syn_ns if flow.syn_ns else 0
@@ -143,7 +145,8 @@ def show_sender(seen: Arrival) -> None:
                 seen.proven(me, Event.RCV_SYN_ACK)
         case State.SYN_RCVD:
             # A request socket may acknowledge, and fast open may send data, before the third segment.
-            if seen.segment.length > 0 and not me.fast_open and not seen.you.fast_open:
+            text = seen.segment.length > 0 or (seen.heard is not None and seen.heard > 1)  # sends it, or acknowledges it
+            if text and not me.fast_open and not seen.you.fast_open:
                 seen.proven(me, Event.RCV_ACK_OF_SYN)
         case State.ESTABLISHED:
             if acknowledges:

@@ -17,10 +17,9 @@ PENDING_NS = 1_000_000_000  #: a SYN younger than the first retransmission time-
 
 def conclude(flows: list[Flow], last_ns: int, log: Log) -> None:
     """Say it; last_ns: the time of the last record."""
-    for flow in flows:
+    for flow in (flow for flow in flows if not flow.forged):
         for end in flow.ends:
             expire(end, last_ns, flow.number, log)
-    for flow in flows:
         flow.handshake = handshake(flow)
         flow.close = close(flow)
         if flow.client.packets + flow.server.packets > 1:

@@ -14,6 +14,7 @@ from tests.reference import closing, delivery, opening, timers
 from tests.reference.arrival import Arrival, Mark
 from tests.reference.connection import Conversation, End, Flow, Pair, before, relative
 from tests.reference.decode import decode
+from tests.reference.fragments import Fragments
 from tests.reference.incarnation import client_side, find_incarnation, note_bases, opens_stream
 from tests.reference.machine import Log, is_assumed, refute
 from tests.reference.outcome import conclude
@@ -56,6 +57,7 @@ class Replay:
     packets: list[PacketRow] = field(default_factory=list)
     options: list[OptionRow] = field(default_factory=list)
     log: Log = field(default_factory=Log)
+    fragments: Fragments = field(default_factory=Fragments)
     skipped: Counter = field(default_factory=Counter)
     local: dict[tuple[int, int], set[str]] = field(default_factory=dict)  #: address -> where it was seen to lie
     streams: int = 0
@@ -67,7 +69,7 @@ class Replay:
     def feed(self, records: Iterable[Record]) -> None:
         for record in records:
             self.last_ns = max(self.last_ns, record.time_ns)
-            decoded = decode(record)
+            decoded = decode(record, self.fragments)
             if decoded.skipped is not None:
                 self.skipped[decoded.skipped] += 1
             if decoded.segment is not None:
@@ -82,7 +84,9 @@ class Replay:
         side = 0 if source <= destination else 1
         places = (source, destination) if side == 0 else (destination, source)
         addresses = (segment.version, *places)
-        pair = self.pairs.setdefault((*addresses, stack_key(segment.tags)), Pair(segment.version, places))
+        tags = stack_key(segment.tags) if self.settings.vlan_in_key else None
+        tunnels = segment.path if self.settings.tunnel_in_key else ()
+        pair = self.pairs.setdefault((*addresses, tags, tunnels), Pair(segment.version, places))
         stream = self.stream_of(segment, side, self.conversations.setdefault(addresses, Conversation()))
         if segment.icmp is not None:
             self.icmp_error(segment, side, pair)
@@ -103,6 +107,8 @@ class Replay:
         flow.end_ns = max(flow.end_ns, segment.time_ns)
         me.last_ns = segment.time_ns
         me.packets += 1
+        if segment.overlapping:
+            seen.note(Kind.OVERLAPPING_FRAGMENTS)
         if segment.options.worth_a_row:
             self.options.append(OptionRow(segment, relative_blocks(segment, you)))
         step, repeated = mark or (None, False)
@@ -148,7 +154,7 @@ class Replay:
             detail = Detail.EARLIER_TIME_WAIT
         elif receiver.state is State.CLOSED:
             detail = Detail.AFTER_CLOSE
-        self.log.note(segment, flow.number, Kind.PORT_REUSED, sender.endpoint, detail, earlier.first_frame)
+        self.log.note(segment, flow.number, Kind.PORT_REUSED, flow.client.endpoint, detail, earlier.first_frame)
         self.supersede(segment, sender, earlier, Evidence.ASSUMED)
 
     def supersede(self, segment: Segment, end: End, flow: Flow, evidence: Evidence) -> None:
@@ -162,11 +168,36 @@ class Replay:
             return
         if flow is newest and segment.is_syn_ack:  # the answer: the earlier one is over at this end too
             self.supersede(segment, newest.earlier.end_on(side), newest.earlier, Evidence.PROVEN)
-        elif flow is newest.earlier and segment.flags & (SYN | RST | ACK) == ACK:
-            in_newest = newest.end_on(side)
-            if in_newest.state in (State.LISTEN, State.UNKNOWN):  # it answers a new SYN in the old numbers
-                related = newest.first_frame
-                self.log.note(segment, flow.number, Kind.HALF_OPEN, in_newest.endpoint, Detail.NONE, related)
+        elif flow is newest.earlier:
+            self.in_old_numbers(segment, side, pair, flow)
+
+    def in_old_numbers(self, segment: Segment, side: int, pair: Pair, flow: Flow) -> None:
+        """A segment of the earlier connection behind a new SYN that nobody has answered in the new numbers."""
+        newest = pair.newest
+        if newest.client.state is not State.SYN_SENT or newest.server.state not in (State.LISTEN, State.UNKNOWN):
+            return
+
+        def note(kind: Kind, end: End) -> None:
+            self.log.note(segment, flow.number, kind, end.endpoint, Detail.NONE, newest.first_frame)
+
+        me, you = flow.end_on(side), flow.end_on(1 - side)
+        if side != newest.client_side:  # the end that should answer knows nothing of the new one
+            if segment.has(ACK) and not segment.has(RST) and not newest.challenged:
+                newest.challenged = True
+                note(Kind.CHALLENGE_ACK, me)
+        elif segment.has(RST):
+            note(Kind.HALF_OPEN, you)
+        elif segment.has(ACK):  # it goes on as if it had sent no SYN: it has not
+            note(Kind.FORGED_SEGMENT, me)
+            self.withdraw(newest, segment.frame)
+            pair.newest = flow
+
+    def withdraw(self, forged: Flow, frame: int) -> None:
+        """What a forged SYN was taken for did not happen."""
+        forged.forged = True
+        for change in self.log.changes:
+            if change.flow == forged.number and forged.server.listening is not None:
+                change.evidence, change.proven_by, change.refuted_by = Evidence.REFUTED, None, frame
 
     # ---------------------------------------------------------------------------------------------------- numbers
 
@@ -178,6 +209,7 @@ class Replay:
             # Another ISN before anything was sent in the first one's numbers: the base moves.
             if me.sent_syn_ack:
                 self.log.note(segment, flow.number, Kind.SYNACK_ISN_CHANGED, me.endpoint, Detail.NONE, flow.open_2)
+            me.rebased = True
             me.isn, me.next, me.contiguous, me.beyond_hole, you.acked = segment.seq, 0, 0, None, -1
         seq = relative(segment.seq, me.isn, max(me.next, you.acked))
         if not segment.has(ACK):
@@ -203,6 +235,9 @@ class Replay:
             self.log.note(segment, flow.number, Kind.REFUSED, end.endpoint, Detail.BY_ICMP, flow.open_1)
             time_ns, frame = segment.time_ns, segment.frame
             end.ended = self.log.move(end, Event.RCV_RST, Evidence.ASSUMED, flow.number, time_ns, frame)
+            other = flow.ends[1 - end.endpoint]
+            if refute(other, other.listening, frame):
+                other.state = State.CLOSED  # nobody was listening
 
     def note_addresses(self, segment: Segment) -> None:
         """On which side of the capturing host the packet's addresses lie, where the capture tells."""

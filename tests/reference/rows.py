@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
+from analyzer.decode.layers import TUNNEL_WORDS
 from analyzer.decode.segment import SKIPPED_WORDS
 from analyzer.tracker.anomalies import CATALOGUE, DETAIL_WORDS, Detail, Kind
 from analyzer.tracker.marks import (
@@ -34,6 +35,28 @@ def flag_letters(bits: int) -> str:
     return "".join(letter for bit, letter in enumerate(FLAG_LETTERS) if bits & 1 << bit) or "none"
 
 
+class Shown(NamedTuple):
+    """As which connection a flow is shown: one that a forged SYN opened as the one that it was aimed at."""
+
+    flow: Flow
+    number: int
+    turned: bool  #: its client is the other's server
+
+    def endpoint(self, endpoint: int) -> int:
+        return 1 - endpoint if self.turned else endpoint
+
+
+def shown_as(flows: list[Flow]) -> list[Shown]:
+    shown: list[Shown] = []
+    for flow in flows:
+        if flow.forged:
+            aim = shown[flow.earlier.number]
+            shown.append(aim._replace(turned=aim.turned ^ (flow.client_side != flow.earlier.client_side)))
+        else:
+            shown.append(Shown(flow, len({one.number for one in shown}), turned=False))
+    return shown
+
+
 def seconds(begin_ns: int | None, end_ns: int | None) -> float | None:
     return (end_ns - begin_ns) / 1e9 if begin_ns and end_ns else None
 
@@ -41,13 +64,13 @@ def seconds(begin_ns: int | None, end_ns: int | None) -> float | None:
 # ------------------------------------------------------------------------------------------------- packets, options
 
 
-def packets(replay: Replay, interfaces: list[str | None], files: list[str]) -> list[Row]:
+def packets(replay: Replay, shown: list[Shown], interfaces: list[str | None], files: list[str]) -> list[Row]:
     """interfaces: the names of the capture's interfaces, None for one without."""
     indexed = any(row.segment.ifindex is not None for row in replay.packets)
     several = len(interfaces) > 1 or any(interfaces)
     rows = []
     for it in replay.packets:
-        row = packet(it)
+        row = packet(it, shown[it.flow.number])
         if indexed:
             row["interface"] = None if it.segment.ifindex is None else str(it.segment.ifindex)
         elif several:
@@ -59,20 +82,21 @@ def packets(replay: Replay, interfaces: list[str | None], files: list[str]) -> l
     return rows
 
 
-def packet(row: PacketRow) -> Row:
+def packet(row: PacketRow, shown: Shown) -> Row:
     segment = row.segment
+    client, server = shown.endpoint(0), shown.endpoint(1)
     tsval, tsecr = segment.options.timestamps or (None, None)
     return {
         "frame": segment.frame,
         "time": segment.time_ns,
-        "flow": row.flow.number,
+        "flow": shown.number,
         "stream": row.stream,
         "outgoing": segment.outgoing,
         "ip_id": segment.ip_id,
         "ttl": segment.ttl,
         "vlan": segment.tags[-1] if segment.tags else None,
         "truncated": segment.truncated,
-        "from_client": row.from_client,
+        "from_client": row.from_client ^ shown.turned,
         "src": address(segment.version, segment.source),
         "sport": segment.sport,
         "dst": address(segment.version, segment.destination),
@@ -88,10 +112,10 @@ def packet(row: PacketRow) -> Row:
         "raw_window": segment.window,
         "tsval": tsval,
         "tsecr": tsecr,
-        "client_state": row.states[0].name,
-        "server_state": row.states[1].name,
-        "client_proven": row.proven[0],
-        "server_proven": row.proven[1],
+        "client_state": row.states[client].name,
+        "server_state": row.states[server].name,
+        "client_proven": row.proven[client],
+        "server_proven": row.proven[server],
         "step": None if row.step is None else STEP_WORDS[row.step],
         "step_repeat": row.step_repeat,
         "analysis": 0,
@@ -99,6 +123,7 @@ def packet(row: PacketRow) -> Row:
         "acks_frame": None,
         "bytes_in_flight": None,
         "interface": None,
+        "tunnel": None if segment.tunnel is None else TUNNEL_WORDS[segment.tunnel],
         "copy_of": None,
     }
 
@@ -136,10 +161,10 @@ def offered(end: End, name: str) -> int | None:
     return getattr(end.options, name) if end.opened else None
 
 
-def flow_row(flow: Flow, kinds: Counter) -> Row:
+def flow_row(flow: Flow, shown: list[Shown], kinds: Counter) -> Row:
     (client, client_port), (server, server_port) = place(flow, 0), place(flow, 1)
     row: Row = {
-        "flow": flow.number,
+        "flow": shown[flow.number].number,
         "client": client,
         "client_port": client_port,
         "server": server,
@@ -158,7 +183,7 @@ def flow_row(flow: Flow, kinds: Counter) -> Row:
         "open_1": flow.open_1,
         "open_2": flow.open_2,
         "open_3": flow.open_3,
-        **both("isn", lambda end: end.isn, flow),
+        **both("isn", lambda end: end.isn if end.opened else None, flow),
         "syn_rtt": seconds(flow.syn_ns, flow.synack_ns),
         "handshake_ack_rtt": seconds(flow.synack_ns, flow.ack_ns),
         "irtt": seconds(flow.syn_ns, flow.ack_ns),
@@ -181,7 +206,7 @@ def flow_row(flow: Flow, kinds: Counter) -> Row:
         "rtt_min": None,
         "rtt_median": None,
         "rtt_max": None,
-        "reused_from": flow.earlier.number if flow.earlier else None,
+        "reused_from": shown[flow.earlier.number].number if flow.earlier else None,
     }
     return row | {"n_" + CATALOGUE[kind].name.replace("-", "_"): kinds[kind] for kind in Kind}
 
@@ -210,13 +235,14 @@ def path(end: End) -> str | None:
 # --------------------------------------------------------------------------------------------- transitions, anomalies
 
 
-def transition(change: Change, flows: list[Flow]) -> Row:
-    where, port = place(flows[change.flow], change.endpoint)
+def transition(change: Change, shown: Shown) -> Row:
+    endpoint = shown.endpoint(change.endpoint)
+    where, port = place(shown.flow, endpoint)
     return {
         "time": change.time_ns,
         "frame": change.frame,
-        "flow": change.flow,
-        "endpoint": ENDPOINT_WORDS[change.endpoint],
+        "flow": shown.number,
+        "endpoint": ENDPOINT_WORDS[endpoint],
         "address": where,
         "port": port,
         "old": change.old.name,
@@ -228,13 +254,13 @@ def transition(change: Change, flows: list[Flow]) -> Row:
     }
 
 
-def anomaly(it: Anomaly) -> Row:
+def anomaly(it: Anomaly, shown: Shown) -> Row:
     entry = CATALOGUE[it.kind]
     return {
         "frame": it.frame,
         "time": it.time_ns,
-        "flow": it.flow,
-        "endpoint": None if it.endpoint is None else ENDPOINT_WORDS[it.endpoint],
+        "flow": shown.number,
+        "endpoint": None if it.endpoint is None else ENDPOINT_WORDS[shown.endpoint(it.endpoint)],
         "kind": entry.name,
         "severity": entry.severity,
         "related_frame": it.related_frame or None,
@@ -247,15 +273,17 @@ def anomaly(it: Anomaly) -> Row:
 
 def frames(replay: Replay, interfaces: list[str | None], files: list[str]) -> dict[str, list[Row]]:
     """All frames of a replay that is concluded."""
+    shown = shown_as(replay.flows)
     kinds: dict[int, Counter] = {}
     for it in replay.log.anomalies:
-        kinds.setdefault(it.flow, Counter())[it.kind] += 1
+        kinds.setdefault(shown[it.flow].number, Counter())[it.kind] += 1
+    flows = [flow for flow in replay.flows if not flow.forged]
     return {
-        "packets": packets(replay, interfaces, files),
+        "packets": packets(replay, shown, interfaces, files),
         "options": [option(row) for row in replay.options],
-        "flows": [flow_row(flow, kinds.get(flow.number, Counter())) for flow in replay.flows],
-        "transitions": [transition(change, replay.flows) for change in replay.log.changes],
-        "anomalies": [anomaly(it) for it in replay.log.anomalies],
+        "flows": [flow_row(flow, shown, kinds.get(shown[flow.number].number, Counter())) for flow in flows],
+        "transitions": [transition(change, shown[change.flow]) for change in replay.log.changes],
+        "anomalies": [anomaly(it, shown[it.flow]) for it in replay.log.anomalies],
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
+from analyzer.decode.layers import Layer
 from tests.reference.record import Record
 
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = 1, 2, 4, 8, 16, 32, 64, 128
@@ -57,6 +58,9 @@ class Segment:
     ttl: int = 0
     truncated: bool = False
     tags: tuple[int, ...] = ()  #: VLAN, outermost first
+    tunnel: Layer | None = None  #: the innermost
+    path: tuple = ()  #: the way through tunnels
+    overlapping: bool = False  #: put together from fragments that overlap
     outgoing: bool | None = None
     loopback: bool = False
     ifindex: int | None = None
