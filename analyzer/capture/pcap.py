@@ -66,7 +66,8 @@ _LENGTHS = {(2, 0): _SWAPPED, (2, 1): _SWAPPED, (2, 2): _SWAPPED, (2, 3): _UNSUR
 _AIX = {6: 1, 9: 6, 15: 10, 24: 0}
 _FDDI, _FDDI_PADDING = 10, 3
 
-#: The first records are looked at; what no sound header of one has: such lengths, a time so far from the first one's.
+#: The first records are looked at; what no sound header of one has: nothing or so much in it, a time so far from the
+#: first one's.
 _TRIED = 3
 _MOST_CAPTURED, _MOST_ON_WIRE, _LONGEST_S = 262144, 128 * 1024 * 1024, 10 * 365 * 86400
 
@@ -180,7 +181,7 @@ class PcapReader(Reader):
             words = window.data[begin : begin + header].tobytes()
             seconds, ticks, captured, wire = (int.from_bytes(words[i : i + 4], self._order) for i in (0, 4, 8, 12))
             first_s = first_s if number else seconds
-            if ticks >= 1_000_000 or captured > min(wire, _MOST_CAPTURED) or wire > _MOST_ON_WIRE:
+            if ticks >= 1_000_000 or not 0 < captured <= min(wire, _MOST_CAPTURED) or wire > _MOST_ON_WIRE:
                 return number, False
             if abs(seconds - first_s) > _LONGEST_S:
                 return number, False

@@ -95,7 +95,9 @@ def packets(
     }
     if len(info.files) > 1:
         own = c.optional(columns, "file_frame", rows)
-        data["file"] = c.words(c.narrow(columns.file[:rows], len(info.files)), tuple(info.files))
+        names_of_files = tuple(dict.fromkeys(info.files))  # a file may have been named twice
+        place = np.array([names_of_files.index(name) for name in info.files], np.int32)
+        data["file"] = c.words(c.narrow(place[columns.file[:rows]], len(names_of_files)), names_of_files)
         data["file_frame"] = np.where(own == 0, index.to_numpy(), own)
     return c.frame(data, index)
 

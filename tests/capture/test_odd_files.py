@@ -110,7 +110,8 @@ def test_swapped_lengths(file: pathlib.Path, order: str, version: tuple[int, int
         pytest.skip("not of this version")
     header = pcap([], order=order, version=version)
     lengths = (100, 60) if swapped else (60, 100)
-    file.write_bytes(header + 3 * (struct.pack(order + "IIII", 1_700_000_000, 5, *lengths) + bytes(60)))
+    frame = bytes(12) + b"\x99\x99" + bytes(46)
+    file.write_bytes(header + 3 * (struct.pack(order + "IIII", 1_700_000_000, 5, *lengths) + frame))
     got = whole(file)
     assert [(len(record.data), record.wire) for record in got.records] == 3 * [(60, 100)]
     assert as_tshark(got.records) == tshark(file)

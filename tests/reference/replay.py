@@ -191,6 +191,8 @@ class Replay:
             note(Kind.FORGED_SEGMENT, me)
             self.withdraw(newest, segment.frame)
             pair.newest = flow
+            me.packets += newest.client.packets
+            you.packets += newest.server.packets
 
     def withdraw(self, forged: Flow, frame: int) -> None:
         """What a forged SYN was taken for did not happen."""
