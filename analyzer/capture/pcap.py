@@ -66,8 +66,7 @@ _LENGTHS = {(2, 0): _SWAPPED, (2, 1): _SWAPPED, (2, 2): _SWAPPED, (2, 3): _UNSUR
 _AIX = {6: 1, 9: 6, 15: 10, 24: 0}
 _FDDI, _FDDI_PADDING = 10, 3
 
-#: The first records are looked at; what no sound header of one has: nothing or so much in it, a time so far from the
-#: first one's.
+#: The first records are looked at; what no sound header of one has: such lengths, a time so far from the first one's.
 _TRIED = 3
 _MOST_CAPTURED, _MOST_ON_WIRE, _LONGEST_S = 262144, 128 * 1024 * 1024, 10 * 365 * 86400
 
@@ -160,17 +159,18 @@ class PcapReader(Reader):
         """The kind that the first records speak for; without a doubt the one that the magic number names."""
         kinds = (self._kind, *_DISGUISED.get(magic, ()))
         if len(kinds) > 1:
-            records, sound = self._sound_records(self._kind.record_header)
+            records, sound = self._sound_records(self._kind.record_header, strict=False)
             for kind in kinds[1:] if not sound else ():
-                others, sound = self._sound_records(kind.record_header)
+                others, sound = self._sound_records(kind.record_header, strict=True)
                 if sound and others > max(1, records):
                     return kind
         return self._kind
 
-    def _sound_records(self, header: int) -> tuple[int, bool]:
+    def _sound_records(self, header: int, *, strict: bool) -> tuple[int, bool]:
         """How many of the first records make sense with headers of that size, and whether none makes none.
 
-        A pipe is not waited for: what it has given already has to do.
+        ``strict``: neither zeros, of which captures are full, nor times far apart speak for a variant; but they are no
+        reason to doubt what the magic number says. A pipe is not waited for: what it has given already has to do.
         """
         window = self.window
         at, first_s = 0, 0
@@ -181,9 +181,9 @@ class PcapReader(Reader):
             words = window.data[begin : begin + header].tobytes()
             seconds, ticks, captured, wire = (int.from_bytes(words[i : i + 4], self._order) for i in (0, 4, 8, 12))
             first_s = first_s if number else seconds
-            if ticks >= 1_000_000 or not 0 < captured <= min(wire, _MOST_CAPTURED) or wire > _MOST_ON_WIRE:
+            if ticks >= 1_000_000 or not strict <= captured <= min(wire, _MOST_CAPTURED) or wire > _MOST_ON_WIRE:
                 return number, False
-            if abs(seconds - first_s) > _LONGEST_S:
+            if strict and abs(seconds - first_s) > _LONGEST_S:
                 return number, False
             at += header + captured
         return _TRIED, True

@@ -46,7 +46,7 @@ _OPTIONS_ROOM = 65536
 #: So many blocks of names, statistics and processes are looked into; a file of nothing else would take hours.
 _NOTED_BLOCKS = 200_000
 #: A number that no process has, and the highest that the column of processes holds.
-_UNKNOWN, _HIGHEST_PROCESS = int(np.iinfo(np.uint32).max) + 1, int(np.iinfo(np.int32).max)
+_UNKNOWN, _HIGHEST_PROCESS = -1, int(np.iinfo(np.int32).max)
 #: What ``noted`` says of a record: nothing, or that it has no time of its own; else where its block with a comment is.
 _NOTHING, _TIMELESS = -1, -2
 

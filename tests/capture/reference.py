@@ -97,9 +97,9 @@ def variant(content: bytes, order: str, usual: int, others: tuple[int, ...]) -> 
                 return count, True
             seconds, ticks, captured, wire = struct.unpack(order + "IIII", content[at : at + 16])
             times.append(seconds)
-            if ticks >= 10**6 or captured == 0 or captured > wire or captured > 262144 or wire > 1 << 27:
+            if ticks >= 10**6 or captured < (header != usual) or captured > wire or captured > 262144 or wire > 1 << 27:
                 return count, False
-            if abs(seconds - times[0]) > 3650 * 86400:
+            if header != usual and abs(seconds - times[0]) > 3650 * 86400:
                 return count, False
             at += header + captured
         return 3, True

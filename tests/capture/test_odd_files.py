@@ -102,12 +102,12 @@ def test_ixia(file: pathlib.Path, order: str, magic: int) -> None:
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
-@pytest.mark.parametrize("version", [(2, 0), (2, 2), (2, 3), (543, 0), (2, 4)])
-@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize(
+    ("version", "swapped"),
+    [((2, 0), True), ((2, 2), True), ((2, 3), True), ((2, 3), False), ((543, 0), True), ((2, 4), False)],
+)
 def test_swapped_lengths(file: pathlib.Path, order: str, version: tuple[int, int], swapped: bool) -> None:
     """As tcpdump reads them; only 2.3 is read in both ways."""
-    if (version == (2, 4) and swapped) or (version not in ((2, 4), (2, 3)) and not swapped):
-        pytest.skip("not of this version")
     header = pcap([], order=order, version=version)
     lengths = (100, 60) if swapped else (60, 100)
     frame = bytes(12) + b"\x99\x99" + bytes(46)
@@ -115,9 +115,8 @@ def test_swapped_lengths(file: pathlib.Path, order: str, version: tuple[int, int
     got = whole(file)
     assert [(len(record.data), record.wire) for record in got.records] == 3 * [(60, 100)]
     assert as_tshark(got.records) == tshark(file)
-    lines = run("tcpdump", "-nn", "-tt", "-e", "-r", file).splitlines()
-    assert len(lines) == 3
-    assert all(line.startswith("1700000000.000005") and "length 100" in line for line in lines)
+    printed = run("tcpdump", "-nn", "-tt", "-e", "-r", file)
+    assert printed.count("1700000000.000005 ") == printed.count(", length 100:") == 3
 
 
 @pytest.mark.parametrize(("network", "link", "padding"), [(6, 1, 0), (9, 6, 0), (15, 10, 3), (24, 0, 0)])

@@ -111,7 +111,8 @@ def gtp_u(way: Way) -> Layer:
     if flags >> 5 != 1 or not flags & 0x10 or kind != 255:
         raise Skip(Skipped.NOT_IP)
     if flags & 7:
-        following = way.take(4)[3] if flags & 4 else 0
+        optional = way.take(4)  # sequence number, N-PDU number, next extension header's type
+        following = optional[3] if flags & 4 else 0
         for _ in range(MOST_HEADERS):
             if following == 0:
                 break
