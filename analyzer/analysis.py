@@ -183,6 +183,17 @@ class Analysis:
             frames[name] = frames[name].reset_index(drop=True)
         return Analysis(frames, self.capture, self.local_addresses, self.settings)
 
+    def only(self, frames: Iterable[int]) -> Analysis:
+        """Return these frames and what belongs to their connections; numbers stay."""
+        packets = self.packets[self.packets.index.isin(list(frames))]
+        flows = packets["flow"].unique()
+        kept = {name: self.frames[name] for name in STORED} | {"packets": packets}
+        kept["options"] = self.options[self.options.index.isin(packets.index)]
+        kept["flows"] = self.flows[self.flows.index.isin(flows)]
+        for name in ("transitions", "anomalies"):
+            kept[name] = kept[name][kept[name]["flow"].isin(flows)].reset_index(drop=True)
+        return Analysis(kept, self.capture, self.local_addresses, self.settings)
+
     def __repr__(self) -> str:
         """Return the summary."""
         return self.summary()
@@ -258,6 +269,7 @@ def read(
     paths: Path | Sequence[Path],
     *,
     bpf: str | None = None,
+    display_filter: str | None = None,
     port: int | None = None,
     copies: Literal["mark", "keep"] = "mark",
     settings: Settings | None = None,
@@ -273,6 +285,9 @@ def read(
         printed text, with anything around it: its segments are read as packets without payload.
     bpf : str, optional
         A capture filter in libpcap's language, applied to the file.
+    display_filter : str, optional
+        A Wireshark display filter, asked of the installed tshark: the segments that it matches are kept, and what belongs
+        to their connections. All segments are analysed first: numbers and states stay those of the whole capture.
     port : int, optional
         Keep connections with this port at either end; numbers of frames and flows stay those of the whole capture.
     copies : {"mark", "keep"}
@@ -293,7 +308,9 @@ def read(
     CaptureError
         If there is no capture to read: missing, not readable, not a capture.
     FilterError
-        If libpcap does not compile the filter.
+        If libpcap does not compile the filter, or tshark does not know the display filter.
+    MissingDependency
+        If tshark is asked for and not installed.
 
     Examples
     --------
@@ -307,11 +324,18 @@ def read(
     if copies not in ("mark", "keep"):
         raise ValueError(f"copies={copies!r}: it is 'mark' or 'keep'")
     settings = settings or Settings()
+    matching = None
+    if display_filter:
+        from analyzer.peers.wireshark import frames_matching
+
+        matching = frames_matching(paths, display_filter)
     source = open_source(paths, bpf=bpf, settings=settings)
     try:
         analysis = Analysis.of(analyse(source, settings, progress), settings)
     finally:
         source.close()
+    if matching is not None:
+        analysis = analysis.only(matching)
     return analysis.select(port=port)
 
 

@@ -49,6 +49,7 @@ class Request:
 
     captures: tuple[str, ...]
     bpf: str | None
+    display_filter: str | None
     port: int | None
     flow: int | None
     form: str
@@ -111,6 +112,7 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
             captures=captures,
             bpf=bpf,
             port=given.pop("port"),
+            display_filter=given.pop("display_filter"),
             flow=given.pop("flow"),
             form=_format(given.pop("form"), output),
             output=output,
@@ -124,6 +126,7 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
     options = (
         click.argument("words", nargs=-1, metavar="CAPTURE... [BPF...]"),
         click.option("--port", type=click.IntRange(0, 65535), help="Only connections with this port at either end."),
+        click.option("-Y", "--display-filter", metavar="FILTER", help="Only what this Wireshark filter selects (tshark)."),
         click.option("--flow", type=click.IntRange(0), help="Only the connection of this number."),
         click.option("--format", "form", type=click.Choice(forms), help="table if nothing else is said."),
         click.option("-o", "--output", metavar="FILE", help="Write there; its suffix names the format."),
@@ -190,7 +193,13 @@ def _analysed(request: Request) -> Analysis:
 
     _announce()
     with Progress() as progress:
-        analysis = read(request.captures, bpf=request.bpf, port=request.port, progress=progress)
+        analysis = read(
+            request.captures,
+            bpf=request.bpf,
+            display_filter=request.display_filter,
+            port=request.port,
+            progress=progress,
+        )
     if request.flow is not None:
         if request.flow not in analysis.flows.index:
             raise click.UsageError(f"no flow {request.flow} here: see analyzer flows")
@@ -219,7 +228,8 @@ def _tcpdump_lines(request: Request) -> Iterator[str]:
     from analyzer.decode.text_source import open_source
     from analyzer.peers import tcpdump
 
-    frames = None if request.flow is None else set(_analysed(request).packets.index.tolist())
+    chosen = request.flow is not None or request.display_filter is not None
+    frames = set(_analysed(request).packets.index.tolist()) if chosen else None
     source = open_source(request.captures, bpf=request.bpf)
     try:
         yield from tcpdump.lines(source, port=request.port, frames=frames)

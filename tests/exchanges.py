@@ -68,6 +68,7 @@ class Network:
     tags: tuple[tuple[int, int], ...]
     itself: bool  #: both ends have the same address and port
     directions: list[Direction]
+    vni: int | None = None  #: inside a VXLAN
     sent: list[tuple[int, bytes]] = dataclasses.field(default_factory=list)  #: EtherType, datagram
 
     def addresses(self, sender: int) -> tuple[str, str]:
@@ -77,6 +78,10 @@ class Network:
         return ends[sender], ends[1 - sender]
 
     def frame(self, ethertype: int, datagram: bytes, outgoing: bool) -> bytes:
+        if self.vni is not None:
+            ends = ("192.0.2.1", "192.0.2.2") if outgoing else ("192.0.2.2", "192.0.2.1")
+            vxlan = (8 << 56 | self.vni << 8).to_bytes(8) + wire.ethernet(ethertype, datagram)
+            ethertype, datagram = wire.ip(*ends, wire.udp(50000, 4789, vxlan), protocol=wire.UDP)
         if self.link == 1:
             return wire.ethernet(ethertype, datagram, self.tags)
         if self.link in (113, 276):
@@ -85,17 +90,18 @@ class Network:
         return wire.link_layer(self.link, ethertype, datagram)
 
 
+def seldom(usual: object, *others: object) -> st.SearchStrategy:
+    """Mostly the usual value."""
+    return st.sampled_from([usual] * (6 * max(len(others), 4)) + list(others))
+
+
 @st.composite
 def networks(draw: st.DrawFn, link: int) -> Network:
     ports = draw(st.sampled_from([(40000, 80), (80, 40000), (5000, 5000), (50000, 50001)]))
     tags = draw(st.sampled_from([(), (), ((0x8100, 7),), ((0x88A8, 3), (0x8100, 7)), ((0x8100, 0),)]))
     directions = [Direction(isn, isn) for isn in (draw(ISNS), draw(ISNS))]
-    return Network(draw(st.sampled_from([4, 4, 6])), ports, link, tags, draw(st.integers(0, 30)) == 30, directions)
-
-
-def seldom(usual: object, *others: object) -> st.SearchStrategy:
-    """Mostly the usual value."""
-    return st.sampled_from([usual] * (6 * max(len(others), 4)) + list(others))
+    version, itself = draw(st.sampled_from([4, 4, 6])), draw(seldom(False, True))
+    return Network(version, ports, link, tags, itself, directions, draw(seldom(None, 7, 8)))
 
 
 @st.composite

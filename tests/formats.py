@@ -84,10 +84,10 @@ def over_ip(draw: st.DrawFn, protocol: int, payload: bytes) -> tuple[int, bytes]
 
 def ppp(draw: st.DrawFn, ethertype: int, datagram: bytes) -> bytes:
     number = 0x21 if ethertype == wire.IPV4 else 0x57
-    start = draw(st.sampled_from([b"", b"\xff\x03", b"\x0f\0", b"\xff"]))
+    start = draw(st.sampled_from([b"", b"\xff\x03", b"\x0f\0"] * 4 + [b"\xff"]))
     if start == b"\x0f\0":
         return start + ethertype.to_bytes(2) + datagram
-    return start + draw(st.sampled_from([number.to_bytes(2), number.to_bytes(1), b"\x02\x81", b"\xc0\x21"])) + datagram
+    return start + draw(st.sampled_from([number.to_bytes(2), number.to_bytes(1)] * 4 + [b"\x02\x81", b"\xc0\x21"])) + datagram
 
 
 @st.composite
@@ -199,39 +199,39 @@ def link_layers(draw: st.DrawFn, link: int, ethertype: int, datagram: bytes) -> 
         return bytes(40) + ethertype.to_bytes(2) + b"\0\0" + datagram
     if link == 239:
         order = draw(st.sampled_from("<>"))
-        before = struct.pack(order + "HH", draw(st.sampled_from([5, 8, 3, 0])), 10) + bytes(4)
+        before = struct.pack(order + "HH", draw(st.sampled_from([8] * 6 + [5, 3, 0])), 10) + bytes(4)
         return b"\2\0\0\0" + before + struct.pack(order + "HH", 4 + len(datagram), 9) + datagram
     if link == 127:
         return radiotap(draw) + wlan(draw) + snap
     if link == 105:
         return wlan(draw) + snap
     if link == 192:
-        inner = draw(st.sampled_from([105, 127, 1, 0, 147, 600]))
+        inner = draw(st.sampled_from([105, 127, 1] * 4 + [0, 147, 600]))
         payload = wlan(draw) + snap if inner in (105, 127) else wire.ethernet(ethertype, datagram)
-        return struct.pack("<BBHI", 0, 0, draw(st.sampled_from([8, 8, 12, 7, 900])), inner) + payload
+        return struct.pack("<BBHI", 0, 0, draw(st.sampled_from([8] * 9 + [12, 7, 900])), inner) + payload
     if link in UNKNOWN_LINKS:
         return datagram
     return wire.link_layer(link, ethertype, datagram)
 
 
 def wlan(draw: st.DrawFn) -> bytes:
-    control = draw(st.sampled_from([0x08, 0x88, 0x88, 0x48, 0x80]))
-    flags = draw(st.sampled_from([0, 1, 2, 3, 0x80, 0x40]))
+    control = draw(st.sampled_from([0x08, 0x88] * 5 + [0x48, 0x80]))
+    flags = draw(st.sampled_from([0, 1, 2, 3, 0x80] * 3 + [0x40]))
     header = bytes([control, flags]) + bytes(22) + bytes(6 if flags & 3 == 3 else 0)
     if control & 0x80:
-        header += bytes([draw(st.sampled_from([0, 0, 0x80])), 0]) + bytes(4 if flags & 0x80 else 0)
-    if draw(st.booleans()):
-        header += bytes(-len(header) % 4)
-    return header + bytes(draw(st.sampled_from([0, 0, 14])))
+        header += bytes([0x80 if draw(seldom) else 0, 0]) + bytes(4 if flags & 0x80 else 0)
+    if draw(seldom):
+        header += bytes(14)
+    return header + bytes(-len(header) % 4 if draw(seldom) else 0)
 
 
 def radiotap(draw: st.DrawFn) -> bytes:
     words = draw(st.sampled_from([1, 1, 2, 3]))
     present = draw(st.sampled_from([0, 2, 3])) | (0x80000000 if words > 1 else 0)
     further = [0x80000000] * (words - 2) + [0] if words > 1 else []
-    fields = bytes(draw(st.lists(st.sampled_from([0, 0x20]), max_size=24)))
+    fields = bytes(draw(st.lists(st.sampled_from([0, 0, 0, 0x20]), max_size=24)))
     length = 4 + 4 * words + len(fields)
-    return struct.pack(f"<BBH{words}I", 0, 0, draw(st.sampled_from([length, length, 4, 999])), present, *further) + fields
+    return struct.pack(f"<BBH{words}I", 0, 0, draw(st.sampled_from([length] * 9 + [4, 999])), present, *further) + fields
 
 
 # ------------------------------------------------------------------------------------------------- frames, fragments

@@ -36,7 +36,7 @@ _STRANGERS = (
 )
 
 
-class NotACapture(CaptureError):
+class NotACapture(CaptureError):  # noqa: N818  # named for what it is, as its parent tree is
     """What was opened is nothing that is known here.
 
     Attributes
