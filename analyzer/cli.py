@@ -126,7 +126,9 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
     options = (
         click.argument("words", nargs=-1, metavar="CAPTURE... [BPF...]"),
         click.option("--port", type=click.IntRange(0, 65535), help="Only connections with this port at either end."),
-        click.option("-Y", "--display-filter", metavar="FILTER", help="Only what this Wireshark filter selects (tshark)."),
+        click.option(
+            "-Y", "--display-filter", metavar="FILTER", help="Only what this Wireshark filter selects (tshark)."
+        ),
         click.option("--flow", type=click.IntRange(0), help="Only the connection of this number."),
         click.option("--format", "form", type=click.Choice(forms), help="table if nothing else is said."),
         click.option("-o", "--output", metavar="FILE", help="Write there; its suffix names the format."),

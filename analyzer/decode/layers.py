@@ -1,16 +1,18 @@
 """The formats that may lie around a TCP segment, once: how each is reached, and where it is defined.
 
 A record is decoded layer by layer: each step is told which format begins where, and says which one begins next. The table
-below is all that the steps know of one another; the arrays that the kernels index are made from it.
+below is all that the steps know of one another; what the kernels look numbers up in is made from it.
 """
 
 from __future__ import annotations
 
 import enum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from analyzer.kernel import part
 
 MOST_LAYERS = 24
 """Formats nested deeper than this are given up (and counted): far more than any network uses."""
@@ -112,13 +114,9 @@ FORMATS: tuple[Format, ...] = (
 )  # fmt: skip
 
 
-def _announced(numbers: str, room: int) -> npt.NDArray[np.uint8]:
-    """Index the table by one kind of number: layer codes, NONE where no format has it."""
-    layers = np.zeros(room, np.uint8)
-    for row in FORMATS:
-        for number in getattr(row, numbers):
-            layers[number] = row.layer
-    return layers
+def _announced(numbers: str) -> npt.NDArray[np.int64]:
+    """The table by one kind of number: rows of (number, layer), few enough to be looked through."""
+    return np.array([(number, row.layer) for row in FORMATS for number in getattr(row, numbers)], np.int64)
 
 
 TUNNEL_WORDS: dict[Layer, str] = {
@@ -128,8 +126,17 @@ TUNNEL_WORDS: dict[Layer, str] = {
 }
 """What the frames call each tunnel."""
 
-BY_LINK = _announced("links", 512)
-BY_ETHERTYPE = _announced("ethertypes", 65536)
-BY_PROTOCOL = _announced("protocols", 256)
-BY_UDP_PORT = _announced("udp_ports", 65536)
-BY_PPP = _announced("ppp", 65536)
+BY_LINK = _announced("links")
+BY_ETHERTYPE = _announced("ethertypes")
+BY_PROTOCOL = _announced("protocols")
+BY_UDP_PORT = _announced("udp_ports")
+BY_PPP = _announced("ppp")
+
+
+@part
+def announced(table: Any, number: Any) -> Any:
+    """The layer that a number announces, 0 (``Layer.NONE``) if none does."""
+    for i in range(len(table)):
+        if table[i, 0] == number:
+            return table[i, 1]
+    return 0

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from analyzer.decode.bytes import u8, u16, u32
-from analyzer.decode.layers import BY_ETHERTYPE, Layer
+from analyzer.decode.bytes import u16, u32
+from analyzer.decode.layers import BY_ETHERTYPE, Layer, announced
 from analyzer.decode.segment import Skipped
 from analyzer.kernel import part
 
@@ -26,7 +26,7 @@ def by_ethertype(ethertype: int, offset: int) -> tuple[int, int]:
     """The layer that an EtherType announces; a length below 1536 announces LLC (IEEE 802.3)."""
     if ethertype < 0x0600:
         return _LLC, offset
-    layer = u8(BY_ETHERTYPE, ethertype)
+    layer = announced(BY_ETHERTYPE, ethertype)
     return layer or NOT_IP, offset
 
 

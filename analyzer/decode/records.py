@@ -12,7 +12,7 @@ from analyzer.decode.bytes import u8, u16
 from analyzer.decode.fragments import SLOT_BYTES, collect
 from analyzer.decode.icmp import quoted_segment
 from analyzer.decode.ip import FRAGMENTED, extensions, ipv4, ipv6
-from analyzer.decode.layers import BY_LINK, BY_PROTOCOL, BY_UDP_PORT, MOST_LAYERS, Layer
+from analyzer.decode.layers import BY_LINK, BY_PROTOCOL, BY_UDP_PORT, MOST_LAYERS, Layer, announced
 from analyzer.decode.segment import Skipped
 from analyzer.decode.tcp import DECODED, tcp
 from analyzer.kernel import kernel, part, seldom
@@ -68,7 +68,7 @@ def decode(records: Any, segments: Any, sacks: Any, skipped: Any, fragments: Any
         segment.padded = 0
         start = records.offset[i]
         link = records.links[records.interface[i]]
-        layer = u8(BY_LINK, link) if 0 <= link < len(BY_LINK) else 0
+        layer = announced(BY_LINK, link)
         if layer == 0:
             skipped[_UNKNOWN_LINK] += 1
             continue
@@ -131,7 +131,7 @@ def _walk(
                     protocol, offset, length = extensions(data, offset, end, protocol, length, segment)
             if protocol < 0:
                 return -1 - protocol
-            layer = u8(BY_PROTOCOL, protocol) if protocol < 256 else 0
+            layer = announced(BY_PROTOCOL, protocol)
             end = min(end, offset + length)
         elif layer == _ETHERNET:
             layer, offset = lan.ethernet(data, offset, end)
@@ -149,7 +149,7 @@ def _walk(
             if end - offset < 8:
                 return _NOT_TCP
             step = (u8(data, offset + 1) + 2) * 4
-            layer, offset, length = u8(BY_PROTOCOL, data[offset]), offset + step, length - step
+            layer, offset, length = announced(BY_PROTOCOL, data[offset]), offset + step, length - step
         else:
             under = layer
             layer, offset = _seldom_met(data, layer, offset, end, segment)
@@ -165,9 +165,9 @@ def _udp(data: Any, offset: int, end: int) -> tuple[int, int]:
     """The tunnel that a port announces."""
     if end - offset < 8:
         return _NO_TCP, offset
-    layer = u8(BY_UDP_PORT, u16(data, offset + 2))
+    layer = announced(BY_UDP_PORT, u16(data, offset + 2))
     if layer == 0:
-        layer = u8(BY_UDP_PORT, u16(data, offset))
+        layer = announced(BY_UDP_PORT, u16(data, offset))
     return layer, offset + 8
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from analyzer.decode.bytes import u8, u16
-from analyzer.decode.layers import BY_PPP, Layer
+from analyzer.decode.layers import BY_PPP, Layer, announced
 from analyzer.decode.link import LINK_CUT, NOT_IP, by_ethertype
 from analyzer.kernel import part
 
@@ -30,7 +30,7 @@ def ppp(data: Any, offset: int, end: int) -> tuple[int, int]:
         protocol, offset = u8(data, offset), offset + 1
     else:
         protocol, offset = u16(data, offset), offset + 2
-    layer = u8(BY_PPP, protocol)
+    layer = announced(BY_PPP, protocol)
     return layer or NOT_IP, offset
 
 

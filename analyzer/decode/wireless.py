@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from analyzer.decode.bytes import u8, u16
-from analyzer.decode.layers import BY_LINK, Layer
+from analyzer.decode.layers import BY_LINK, Layer, announced
 from analyzer.decode.link import LINK_CUT, NOT_IP, by_version
 from analyzer.kernel import part
 
@@ -44,9 +44,9 @@ def ppi(data: Any, offset: int, end: int) -> tuple[int, int]:
     if end - offset < 8:
         return LINK_CUT, offset
     length, link = _little_16(data, offset + 2), _little_16(data, offset + 4)
-    if length < 8 or length > end - offset or link >= len(BY_LINK):
+    if length < 8 or length > end - offset:
         return LINK_CUT, offset
-    layer = u8(BY_LINK, link)
+    layer = announced(BY_LINK, link)
     return layer or NOT_IP, offset + length
 
 

@@ -38,7 +38,8 @@ def find_incarnation(segment: Any, pair: Any, connections: Any) -> int:
         if earlier < 0:
             return -1
         sent_before = connections.ends[2 * earlier + end_of_source(segment, connections.flows[earlier])]
-        return earlier if sent_before.isn == segment.seq else -1  # an old duplicate, or new
+        again = sent_before.known & KNOWN_BASE and sent_before.isn == segment.seq
+        return earlier if again else -1  # an old duplicate, or new
     earlier = connections.flows[newest].earlier
     if earlier >= 0 and _misfit(segment, earlier, connections) < _misfit(segment, newest, connections):
         return earlier

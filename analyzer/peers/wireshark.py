@@ -41,11 +41,27 @@ def frames_matching(paths: Path | Sequence[Path], display_filter: str) -> npt.ND
     tshark = shutil.which("tshark")
     if tshark is None:
         raise MissingDependency("a display filter needs tshark: apt-get install tshark")
-    command = [tshark, "-2", "-n", "-r", os.fspath(named[0]), "-Y", display_filter, "-T", "fields", "-e", "frame.number"]
+    command = [
+        tshark,
+        "-2",
+        "-n",
+        "-r",
+        os.fspath(named[0]),
+        "-Y",
+        display_filter,
+        "-T",
+        "fields",
+        "-e",
+        "frame.number",
+    ]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=_TOO_LONG_S, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=_TOO_LONG_S, check=False
+        )
     except subprocess.TimeoutExpired as error:
-        raise CaptureError(f"{named[0]}: tshark took longer than {_TOO_LONG_S:.0f} s for the display filter.") from error
+        raise CaptureError(
+            f"{named[0]}: tshark took longer than {_TOO_LONG_S:.0f} s for the display filter."
+        ) from error
     if done.returncode and not done.stdout:
         said = done.stderr.partition("tshark: ")[2].strip() or f"exit code {done.returncode}"
         about_the_file = os.fspath(named[0]) in said

@@ -159,7 +159,9 @@ def as_markdown() -> str:
         "| from | event | to | source | note |",
         "| --- | --- | --- | --- | --- |",
     ]
-    lines += [f"| {row.old.name} | {row.event.name} | {row.new.name} | {row.source} | {row.note} |" for row in TRANSITIONS]
+    lines += [
+        f"| {row.old.name} | {row.event.name} | {row.new.name} | {row.source} | {row.note} |" for row in TRANSITIONS
+    ]
     return "\n".join(lines)
 
 
