@@ -87,7 +87,11 @@ def ppp(draw: st.DrawFn, ethertype: int, datagram: bytes) -> bytes:
     start = draw(st.sampled_from([b"", b"\xff\x03", b"\x0f\0"] * 4 + [b"\xff"]))
     if start == b"\x0f\0":
         return start + ethertype.to_bytes(2) + datagram
-    return start + draw(st.sampled_from([number.to_bytes(2), number.to_bytes(1)] * 4 + [b"\x02\x81", b"\xc0\x21"])) + datagram
+    return (
+        start
+        + draw(st.sampled_from([number.to_bytes(2), number.to_bytes(1)] * 4 + [b"\x02\x81", b"\xc0\x21"]))
+        + datagram
+    )
 
 
 @st.composite
@@ -101,7 +105,9 @@ def tunnelled(draw: st.DrawFn, ethertype: int, datagram: bytes) -> tuple[int, by
 
 def _gre(draw: st.DrawFn, ethertype: int, datagram: bytes, frame: bytes, vni: int) -> tuple[int, bytes]:
     flags = draw(st.sampled_from([0, 0x2000, 0x3000, 0xB000, 0x4000, 0x2001, 0x3081, 2, 0x1000]))
-    optional = 4 * sum(bool(flags & bit) for bit in (0xC000, 0x2000, 0x1000, 0x0080)) or draw(st.sampled_from([0, 0, 4]))
+    optional = 4 * sum(bool(flags & bit) for bit in (0xC000, 0x2000, 0x1000, 0x0080)) or draw(
+        st.sampled_from([0, 0, 4])
+    )
     fields = struct.pack(">IIII", vni, vni, 1, 2)[:optional]
     protocol, payload = draw(st.sampled_from([(ethertype, datagram), (0x6558, frame), (0x88BE, frame)]))
     if protocol == 0x88BE and draw(st.booleans()):
@@ -121,7 +127,13 @@ def _mpls(draw: st.DrawFn, ethertype: int, datagram: bytes, frame: bytes, vni: i
 
 def _gtp(draw: st.DrawFn, ethertype: int, datagram: bytes, frame: bytes, vni: int) -> tuple[int, bytes]:
     flags = draw(st.sampled_from([0x30, 0x32, 0x34, 0x36, 0x50, 0x20]))
-    extensions = b"" if flags in (0x30, 0x50, 0x20) else draw(st.sampled_from([b"", b"\0\0\0\0", b"\0\0\0\x85\x01\0\0\0", b"\0\0\0\x85\0\0\0\0", b"\0\0\0\x85\xff\0\0\0"]))
+    extensions = (
+        b""
+        if flags in (0x30, 0x50, 0x20)
+        else draw(
+            st.sampled_from([b"", b"\0\0\0\0", b"\0\0\0\x85\x01\0\0\0", b"\0\0\0\x85\0\0\0\0", b"\0\0\0\x85\xff\0\0\0"])
+        )
+    )
     kind = draw(st.sampled_from([255, 255, 255, 1]))
     return over_udp(draw, 2152, struct.pack(">BBHI", flags, kind, 0, 9) + extensions + datagram)
 
@@ -179,7 +191,12 @@ def link_layers(draw: st.DrawFn, link: int, ethertype: int, datagram: bytes) -> 
     snap = SNAP + ethertype.to_bytes(2) + datagram
     if link == 1:
         if draw(seldom):
-            return MAC + MAC + draw(st.integers(0, 0x0600)).to_bytes(2) + draw(st.sampled_from([snap, b"\6\6\3" + datagram]))
+            return (
+                MAC
+                + MAC
+                + draw(st.integers(0, 0x0600)).to_bytes(2)
+                + draw(st.sampled_from([snap, b"\6\6\3" + datagram]))
+            )
         return wire.ethernet(ethertype, datagram, draw(st.lists(tags, max_size=3)), pad_to=draw(st.integers(0, 90)))
     if link in (113, 276):
         cook = wire.sll if link == 113 else wire.sll2
@@ -231,7 +248,9 @@ def radiotap(draw: st.DrawFn) -> bytes:
     further = [0x80000000] * (words - 2) + [0] if words > 1 else []
     fields = bytes(draw(st.lists(st.sampled_from([0, 0, 0, 0x20]), max_size=24)))
     length = 4 + 4 * words + len(fields)
-    return struct.pack(f"<BBH{words}I", 0, 0, draw(st.sampled_from([length] * 9 + [4, 999])), present, *further) + fields
+    return (
+        struct.pack(f"<BBH{words}I", 0, 0, draw(st.sampled_from([length] * 9 + [4, 999])), present, *further) + fields
+    )
 
 
 # ------------------------------------------------------------------------------------------------- frames, fragments

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from analyzer.capture.records import Records
+from analyzer.decode import segment as kernels
 from analyzer.decode.fragments import new_fragments
 from analyzer.decode.records import decode
 from analyzer.decode.segment import SEGMENT, Skipped
-from analyzer.decode import segment as kernels
 from analyzer.settings import Settings
 from tests import recordings, wire
 from tests.capture import conformance
@@ -59,6 +59,7 @@ def test_generated_exchanges(exchange, batch_records):
 
 
 # ----------------------------------------------------------------------------------------------------------- decode
+
 
 def as_batch(records: list[Record], between: bytes) -> Records:
     """The records as a source hands them on; what lies between them is nobody's."""

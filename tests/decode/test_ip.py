@@ -9,7 +9,12 @@ import pytest
 from tests import wire
 from tests.decode.decoded import decoded, over_ipv4, over_ipv6, read, segment, whole
 
-CUT, MALFORMED, NOT_TCP, FRAGMENT = "IP header cut by the snap length", "IP header malformed", "not TCP", "IP fragment, not the last to come"
+CUT, MALFORMED, NOT_TCP, FRAGMENT = (
+    "IP header cut by the snap length",
+    "IP header malformed",
+    "not TCP",
+    "IP fragment, not the last to come",
+)
 UNKNOWN = "IPv6 extension headers not understood"
 RAW = 101
 

@@ -68,7 +68,9 @@ class End:
     sent_syn_ack: bool = False
     spoke: bool = False  #: sent something that is neither SYN, SYN-ACK nor RST
     took_fin: bool = False  #: the peer's FIN has taken effect on it
-    missed_fin: bool = False  #: it showed that the peer's FIN has not come: not assumed again before the FIN comes again
+    missed_fin: bool = (
+        False  #: it showed that the peer's FIN has not come: not assumed again before the FIN comes again
+    )
     rebased: bool = False  #: its SYN-ACK has another ISN than the one before
     repeated: bool = False  #: its SYN-ACK or FIN came again, and the peer's answer is due again
     options: Options | None = None  #: of its first SYN or SYN-ACK

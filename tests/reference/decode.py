@@ -107,7 +107,14 @@ def whole_segment(way: Way) -> Segment:
         raise Skip(Skipped.TCP_CUT)
     ip = way.ip
     return Segment(
-        way.record, ip.version, ip.source, ip.destination, **vars(header), ip_id=ip.ip_id, ttl=ip.ttl, truncated=ip.truncated
+        way.record,
+        ip.version,
+        ip.source,
+        ip.destination,
+        **vars(header),
+        ip_id=ip.ip_id,
+        ttl=ip.ttl,
+        truncated=ip.truncated,
     )
 
 

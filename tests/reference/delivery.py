@@ -92,7 +92,7 @@ def arrived_up_to(end: End, number: int) -> None:
 
 def acknowledgement(seen: Arrival) -> None:
     """Take in an acknowledgement that counts."""
-    segment, me, you, ack = seen.segment, seen.me, seen.you, seen.heard
+    me, you, ack = seen.me, seen.you, seen.heard
     if ack > you.next and you.packets > 0:
         seen.note(Kind.ACK_OF_UNSEEN)
     elif is_duplicate(seen):

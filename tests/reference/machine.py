@@ -53,7 +53,16 @@ class Log:
             return None
         proven = evidence is Evidence.PROVEN
         change = Change(
-            len(self.changes), time_ns, frame, flow, end.endpoint, end.state, event, new, evidence, frame if proven else None
+            len(self.changes),
+            time_ns,
+            frame,
+            flow,
+            end.endpoint,
+            end.state,
+            event,
+            new,
+            evidence,
+            frame if proven else None,
         )
         self.changes.append(change)
         if not end.path and not (end.state is State.UNKNOWN and new is State.LISTEN):

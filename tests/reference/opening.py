@@ -6,7 +6,7 @@ from analyzer.tracker.anomalies import Kind
 from analyzer.tracker.marks import Step
 from analyzer.tracker.states import Event, State
 from tests.reference.arrival import Arrival, Mark
-from tests.reference.machine import is_assumed, prove, refute
+from tests.reference.machine import prove, refute
 from tests.reference.segment import CWR, ECE
 
 MOST_ATTEMPTS = 65535
@@ -145,7 +145,9 @@ def show_sender(seen: Arrival) -> None:
                 seen.proven(me, Event.RCV_SYN_ACK)
         case State.SYN_RCVD:
             # A request socket may acknowledge, and fast open may send data, before the third segment.
-            text = seen.segment.length > 0 or (seen.heard is not None and seen.heard > 1)  # sends it, or acknowledges it
+            text = seen.segment.length > 0 or (
+                seen.heard is not None and seen.heard > 1
+            )  # sends it, or acknowledges it
             if text and not me.fast_open and not seen.you.fast_open:
                 seen.proven(me, Event.RCV_ACK_OF_SYN)
         case State.ESTABLISHED:

@@ -16,7 +16,7 @@ from tests.reference.connection import Conversation, End, Flow, Pair, before, re
 from tests.reference.decode import decode
 from tests.reference.fragments import Fragments
 from tests.reference.incarnation import client_side, find_incarnation, note_bases, opens_stream
-from tests.reference.machine import Log, is_assumed, refute
+from tests.reference.machine import Log, refute
 from tests.reference.outcome import conclude
 from tests.reference.record import Record
 from tests.reference.reset import rst

@@ -20,7 +20,6 @@ from analyzer.tracker.marks import (
 from tests.reference.connection import Change, End, Flow
 from tests.reference.machine import Anomaly
 from tests.reference.replay import OptionRow, PacketRow, Replay
-from tests.reference.segment import Segment
 
 Row = dict[str, Any]
 PATH_STEPS = 16

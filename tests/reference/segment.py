@@ -155,5 +155,5 @@ def _take(found: Options, kind: int, value: bytes) -> None:
             found.mptcp.add(value[0] >> 4)
         case 34, _:  # RFC 7413
             found.fast_open = True
-        case (253 | 254), size if size >= 2 and value[:2] == b"\xf9\x89":  # its experiment, RFC 6994
+        case ((253 | 254), size) if size >= 2 and value[:2] == b"\xf9\x89":  # its experiment, RFC 6994
             found.fast_open = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.tracker.exchange import disagrees, play
+from tests.tracker.exchange import play
 from tests.tracker.starts import (
     close_wait,
     closed,

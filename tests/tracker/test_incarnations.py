@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.tracker.exchange import Played, disagrees, play
+from tests.tracker.exchange import Played, play
 from tests.tracker.starts import closed, talked, time_wait
 
 OPENED = "CLOSED>SYN_SENT>ESTABLISHED"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.tracker.exchange import disagrees, play
+from tests.tracker.exchange import play
 
 
 def test_data_first():

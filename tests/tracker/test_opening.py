@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.segments import parse
-from tests.tracker.exchange import disagrees, play
+from tests.tracker.exchange import play
 from tests.tracker.starts import established, syn_sent, synack_sent, talked
 
 OPENED = "CLOSED>SYN_SENT>ESTABLISHED"

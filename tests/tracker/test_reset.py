@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.tracker.exchange import disagrees, play
+from tests.tracker.exchange import play
 from tests.tracker.starts import (
     close_wait,
     closed,
