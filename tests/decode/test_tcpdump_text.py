@@ -40,7 +40,7 @@ PACKETS = [
     "server_state",
     "step",
 ]
-FLOWS = ["client", "client_port", "server", "server_port", "handshake", "close", "client_state", "server_state", "client_bytes", "server_bytes"]  # fmt: skip  # noqa: E501
+FLOWS = ["client", "client_port", "server", "server_port", "handshake", "close", "client_state", "server_state", "client_bytes", "server_bytes"]  # fmt: skip
 
 SESSION = """\
 14:12:45.104687 IP localhost.39870 > localhost.9502: Flags [S], seq 2927179378, win 32792, options [mss 16396,sackOK,TS val 255474104 ecr 0,nop,wscale 3], length 0
@@ -48,7 +48,7 @@ SESSION = """\
 14:12:45.104711 IP localhost.39870 > localhost.9502: Flags [.], ack 1, win 4099, options [nop,nop,TS val 255474104 ecr 255474104], length 0
 14:13:01.415407 IP localhost.39870 > localhost.9502: Flags [P.], seq 1:8, ack 1, win 4099, options [nop,nop,TS val 255478182 ecr 255474104], length 7
 14:13:01.415432 IP localhost.9502 > localhost.39870: Flags [.], ack 8, win 4096, options [nop,nop,TS val 255478182 ecr 255478182], length 0
-"""  # noqa: E501
+"""
 
 
 def printed(path: pathlib.Path, *words: str) -> str:
@@ -219,9 +219,9 @@ def test_a_session_from_its_middle(printed_absolute):
         return value % 2**32
 
     text = "\n".join([
-        f"1700000000.000000 IP 10.0.0.1.5 > 10.0.0.2.80: Flags [P.], seq {number(base + 1)}:{number(base + 8)}, ack {other + 1}, win 5, length 7",  # noqa: E501
+        f"1700000000.000000 IP 10.0.0.1.5 > 10.0.0.2.80: Flags [P.], seq {number(base + 1)}:{number(base + 8)}, ack {other + 1}, win 5, length 7",
         f"1700000000.000001 IP 10.0.0.2.80 > 10.0.0.1.5: Flags [.], ack {number(base + 8)}, win 5, length 0",
-        f"1700000000.000002 IP 10.0.0.2.80 > 10.0.0.1.5: Flags [P.], seq {other + 1}:{other + 19}, ack {number(base + 8)}, win 5, length 18",  # noqa: E501
+        f"1700000000.000002 IP 10.0.0.2.80 > 10.0.0.1.5: Flags [P.], seq {other + 1}:{other + 19}, ack {number(base + 8)}, win 5, length 18",
         f"1700000000.000003 IP 10.0.0.1.5 > 10.0.0.2.80: Flags [.], ack {other + 19}, win 5, length 0",
     ])  # fmt: skip
     again = made(text)
