@@ -73,8 +73,8 @@ class Tracking:
         self.replay(self._batch)
         self.write(self._batch)
 
-    # The three steps of a batch. ``locate`` and ``write`` keep to the flow table and the columns, ``replay`` to the
-    # connections and the log: so a reader thread does the former for one batch while another is replayed.
+    # The three steps of a batch. ``locate`` keeps to the flow table, the others keep away from it: so a thread of its own
+    # may read, decode and locate the next batch while this one is replayed and written.
 
     def locate(self, batch: SegmentBatch, expected: int | None = None) -> None:
         """Find each segment's pair. expected: about how many records the capture has in all, where that is known."""
@@ -183,20 +183,16 @@ def analyse(source: Source, settings: Settings | None = None, progress: Progress
         tracking.locate(batch, source.size_hint)
         return batch
 
-    # A second thread reads ahead and writes behind while this one replays: the kernels need no interpreter lock. It does
-    # one thing after the other, so a batch is written before its arrays are decoded into again.
+    # A second thread reads ahead while this one replays: the kernels need no interpreter lock.
     fragments = new_fragments()
     now, then = SegmentBatch(fragments), SegmentBatch(fragments)
     with concurrent.futures.ThreadPoolExecutor(1) as beside:
         coming = beside.submit(next_batch, then)
-        written = None
         while (batch := coming.result()) is not None:
-            if written is not None:
-                written.result()
             now, then = batch, now
             coming = beside.submit(next_batch, then)
             tracking.replay(now, source.size_hint)
-            written = beside.submit(tracking.write, now, source.size_hint)
+            tracking.write(now, source.size_hint)
             if progress is not None:
                 progress(source.progress, source.info.records)
     tracking.conclude()
