@@ -377,7 +377,7 @@ def test_tcpdump(tmp_path: pathlib.Path, arguments: list[str], name: str, follow
         writer.wait(20)
     assert source.info.damage == []
     assert numbers == list(range(3000))
-    assert (len(source.info.files) > 2) == (arguments != ["-U"])
+    assert (len(source.info.files) >= 2) == (arguments != ["-U"])  # -G: as many as seconds were touched
     written = {str(path) for path in tmp_path.glob("cap*")}
     assert set(source.info.files) == written
     if "-W" in arguments:

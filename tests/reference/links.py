@@ -116,7 +116,7 @@ def radiotap(way: Way) -> Layer:
 
 def ppi(way: Way) -> Layer:
     length, link = struct.unpack("<2xHH2x", way.head(8))
-    if not 8 <= length <= len(way.data) or link >= 512:
+    if not 8 <= length <= len(way.data):
         raise Skip(Skipped.LINK_CUT)
     if link not in BY_LINK:
         raise Skip(Skipped.NOT_IP)
