@@ -15,7 +15,7 @@ from tests.exchanges import exchanges
 
 pytestmark = pytest.mark.kernels
 
-EXAMPLES = settings(deadline=None, max_examples=300, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(deadline=None, max_examples=300, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
 def batch_of(records: list[wire.Record], link: int, first: int) -> Records:
