@@ -28,14 +28,8 @@ class Settings:
     syn_rcvd_s: float = 63.0
     """A request is dropped: ``tcp_synack_retries`` 5, so 1+2+4+8+16+32 s after the first SYN-ACK."""
 
-    retransmit_s: float = 924.6
-    """A retransmission gives up: ``tcp_retries2`` 15, the hypothetical time-out of RFC 1122 section 4.2.3.5."""
-
     orphan_retransmit_s: float = 102.2
     """A FIN that nobody acknowledges, its program gone: ``tcp_orphan_retries`` 0 stands for 8 doublings of 200 ms."""
-
-    keep_alive_gap_s: float = 0.2
-    """A one-byte-or-empty probe at SND.NXT - 1 is a keep-alive (RFC 9293 section 3.8.4) when nothing else was in flight."""
 
     record_limit_bytes: int = 16 * 1024 * 1024
     """A record that claims more bytes than this is damage, not a packet (libpcap: MAXIMUM_SNAPLEN is 262,144)."""

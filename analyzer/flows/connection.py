@@ -102,7 +102,6 @@ MARK_SIMULTANEOUS_CLOSE = 2
 MARK_REFUSED = 4
 MARK_RESET_EARLY = 8  # reset after the SYN-ACK and before the third segment
 MARK_MIDSTREAM = 16
-MARK_TIMED_OUT = 32  # an end gave up by a timer
 MARK_FORGED = 64  # opened by a forged SYN: no connection of its own
 MARK_CHALLENGED = 128  # its SYN was answered in an earlier connection's numbers
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from analyzer.decode.segment import ACK, FIN
+from analyzer.decode.segment import ACK
 from analyzer.flows.connection import (
     KNOWN_BASE,
     KNOWN_FIN_MISSED,
@@ -231,9 +231,3 @@ def _reset_sender(segment: Any, number: int, me: Any, you: Any, seq: int, log: A
     elif me.state != UNKNOWN and me.state != FIN_WAIT_1 and me.next != 0 and seq != me.next:
         return
     move(me, _SEND_RST, PROVEN, time_ns, frame, number, log)
-
-
-@part
-def has_fin(segment: Any) -> bool:
-    """Whether the segment carries a FIN."""
-    return segment.flags & FIN != 0

@@ -8,16 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pytest
 
 import analyzer
 from analyzer.frames import schema
 from tests.segments import START_NS, Line, Rendering, parse
-
-
-def disagrees(reason: str) -> pytest.MarkDecorator:
-    """Mark a test that says what the design asks for and the code does not do yet; the mark goes when it does."""
-    return pytest.mark.xfail(reason=reason, strict=True, raises=AssertionError)
 
 
 class Played:
