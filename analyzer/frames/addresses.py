@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from analyzer.flows.table import SEEN_LOCAL, SEEN_LOOPBACK, SEEN_REMOTE
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 
 def address_words(addresses: npt.NDArray[np.void]) -> pa.Array:
     """Write each row of ADDRESS as text, IPv6 as RFC 5952 has it: a string array."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     octets = addresses["lo"].astype(">u4").view(np.uint8).reshape(-1, 4)
     numbers = pa.array([str(number) for number in range(256)], pa.large_string())
     parts = (numbers.take(pa.array(octets[:, place])) for place in range(4))
@@ -27,12 +33,28 @@ def address_words(addresses: npt.NDArray[np.void]) -> pa.Array:
     return pc.replace_with_mask(words, pa.array(version_6), pa.array(written, pa.large_string()))
 
 
-def address_type(addresses: npt.NDArray[np.void]) -> pd.CategoricalDtype:
-    """The dtype of every column of addresses: category i is address number i."""
-    categories = pd.Index(pd.array(address_words(addresses), dtype="str"))
-    # The flow table gave each address one number; to have pandas check that takes longer than all the rest here.
-    dtype: pd.CategoricalDtype = pd.CategoricalDtype._from_fastpath(categories, ordered=False)  # type: ignore[attr-defined]
-    return dtype
+class AddressWords:
+    """The texts of a capture's addresses: category i is address number i.
+
+    Attributes
+    ----------
+    count : int
+        How many there are.
+    """
+
+    def __init__(self, addresses: npt.NDArray[np.void]) -> None:
+        self.count = len(addresses)
+        self._addresses = addresses
+
+    @functools.cached_property
+    def dtype(self) -> pd.CategoricalDtype:
+        """The dtype of every column of addresses."""
+        import pandas as pd
+
+        categories = pd.Index(pd.array(address_words(self._addresses), dtype="str"))
+        # The flow table gave each address one number; to have pandas check that takes longer than all the rest here.
+        dtype: pd.CategoricalDtype = pd.CategoricalDtype._from_fastpath(categories, ordered=False)  # type: ignore[attr-defined]
+        return dtype
 
 
 def local_addresses(addresses: npt.NDArray[np.void]) -> tuple[str, ...]:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
-from collections.abc import Callable
+import importlib
+import sys
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +17,8 @@ from analyzer.decode.batch import SegmentBatch
 from analyzer.decode.fragments import new_fragments
 from analyzer.decode.segment import SKIPPED_WORDS, Skipped
 from analyzer.flows import connection, table
+from analyzer.frames import addresses, flow_frame, packet_frame, row_frames
+from analyzer.frames.columns import made
 from analyzer.settings import Settings
 from analyzer.tracker import log as logs
 from analyzer.tracker import packets
@@ -200,10 +205,8 @@ def analyse(source: Source, settings: Settings | None = None, progress: Progress
 
 
 def _frames(tracked: Tracking, info: CaptureInfo) -> Frames:
-    from analyzer.frames import addresses, flow_frame, packet_frame, row_frames
-
     used = tracked.table.addresses[: int(tracked.table.counts[1])]
-    names = addresses.address_type(used)
+    names = addresses.AddressWords(used)
     connections, pairs = tracked.connections, tracked.table.pairs
     count = int(connections.counts[0])
     flows, ends = connections.flows[:count], connections.ends[: 2 * count]
@@ -218,21 +221,34 @@ def _frames(tracked: Tracking, info: CaptureInfo) -> Frames:
             turn = turned[rows["flow"]] & (rows["endpoint"] >= 0)
             rows["endpoint"][turn] = 1 - rows["endpoint"][turn]
             rows["flow"] = numbers[rows["flow"]]
-    packet_rows = packet_frame.packets(tracked.columns, tracked.rows, names, info, moved)
-    tracked.columns = packets.new_columns(0)  # what became a frame lives on there; the rest is given back
-    with concurrent.futures.ThreadPoolExecutor(1) as beside:
-        flow_rows = beside.submit(flow_frame.flows, flows, ends, pairs, names, anomalies)
-        transition_rows = row_frames.transitions(transitions, flows, pairs, names)
+    # The arrays are worked out beside the importing of pandas; the plans are made frames when it is there.
+    with concurrent.futures.ThreadPoolExecutor(1) as beside, _short_turns():
+        beside.submit(importlib.import_module, "pandas")
+        packet_plan = packet_frame.packets(tracked.columns, tracked.rows, names, info, moved)
+        tracked.columns = packets.new_columns(0)  # what became a frame lives on there; the rest is given back
+        transition_plan = row_frames.transitions(transitions, flows, pairs, names)
+        flow_plan = flow_frame.flows(flows, ends, pairs, names, anomalies)
     return Frames(
-        packets=packet_rows,
-        options=packet_frame.options(tracked.options),
-        flows=flow_rows.result(),
-        transitions=transition_rows,
-        anomalies=row_frames.anomalies(anomalies),
+        packets=made(packet_plan),
+        options=made(packet_frame.options(tracked.options)),
+        flows=made(flow_plan),
+        transitions=made(transition_plan),
+        anomalies=made(row_frames.anomalies(anomalies)),
         info=info,
         skipped=tracked.skipped,
         local_addresses=addresses.local_addresses(used),
     )
+
+
+@contextlib.contextmanager
+def _short_turns() -> Iterator[None]:
+    """Let threads take the interpreter from each other after a tenth of a millisecond; usually an importing one has 5."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-4)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(usual)
 
 
 def _without(forged: Rows, flows: Rows, ends: Rows) -> tuple[Rows, Rows, tuple[Rows, Rows]]:

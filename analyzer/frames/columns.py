@@ -2,23 +2,37 @@
 
 A column that has one value from top to bottom is a broadcast of that value: it takes no memory. Strided views of the
 kernels' rows serve as columns as they are.
+
+The functions here only say what pandas shall make of an array; ``made`` makes it. So the arrays are worked out while
+another thread still imports pandas, which takes as long as they do.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from analyzer.tracker.packets import PacketColumns, is_written
 
 if TYPE_CHECKING:
+    import pandas as pd
     from pandas.api.extensions import ExtensionArray
 
+    from analyzer.frames.addresses import AddressWords
+
 Array = npt.NDArray[Any]
-_TIME = pd.DatetimeTZDtype("ns", "UTC")
+Made = Callable[[], Any]
+"""What makes a pandas column or index once pandas is there."""
+
+
+class Plan(NamedTuple):
+    """A frame before pandas makes it: arrays that are columns as they are, what makes the others, and the index."""
+
+    data: dict[str, Array | Made]
+    row_index: Made
 
 
 def constant(value: Any, rows: int, dtype: Any) -> Array:
@@ -37,34 +51,114 @@ def is_constant(values: Array) -> bool:
     return values.strides == (0,)
 
 
-def times(nanoseconds: Array) -> Any:
+def times(nanoseconds: Array) -> Made:
     """Nanoseconds since 1970 as UTC times, in place."""
-    return pd.arrays.DatetimeArray._from_sequence(nanoseconds, dtype=_TIME, copy=False)  # type: ignore[attr-defined]
+
+    def make() -> ExtensionArray:
+        import pandas as pd
+
+        utc = pd.DatetimeTZDtype("ns", "UTC")
+        column: ExtensionArray = pd.arrays.DatetimeArray._from_sequence(nanoseconds, dtype=utc, copy=False)  # type: ignore[attr-defined]
+        return column
+
+    return make
 
 
-def words(codes: Array, vocabulary: tuple[str, ...]) -> pd.Categorical:
+def words(codes: Array, vocabulary: tuple[str, ...]) -> Made:
     """Codes (-1 for none) as a categorical with these words."""
-    return categorical(codes, pd.CategoricalDtype(pd.Index(vocabulary, dtype="str")))
+
+    def make() -> pd.Categorical:
+        import pandas as pd
+
+        dtype = pd.CategoricalDtype(pd.Index(vocabulary, dtype="str"))
+        return pd.Categorical.from_codes(codes, dtype=dtype, validate=False)
+
+    return make
 
 
-def categorical(codes: Array, dtype: pd.CategoricalDtype) -> pd.Categorical:
-    """Codes as a categorical; they are known to be within bounds."""
-    return pd.Categorical.from_codes(codes, dtype=dtype, validate=False)
+def addresses(numbers: Array, names: AddressWords) -> Made:
+    """Numbers of addresses as a categorical of their texts."""
+    codes = narrow(numbers, names.count)
+
+    def make() -> pd.Categorical:
+        import pandas as pd
+
+        return pd.Categorical.from_codes(codes, dtype=names.dtype, validate=False)
+
+    return make
 
 
-def integers(values: Array, missing: Array) -> ExtensionArray:
+def factorized(values: Array, word: Callable[[int], str]) -> Made:
+    """Values as a categorical of the word of each, in order of appearance; NA for those without one."""
+
+    def make() -> pd.Categorical:
+        import pandas as pd
+
+        codes, found = pd.factorize(values)
+        labels = tuple(word(int(value)) for value in found)
+        if "" in labels:
+            gap = labels.index("")
+            codes = np.where(codes == gap, -1, codes - (codes > gap))
+            labels = labels[:gap] + labels[gap + 1 :]
+        column: pd.Categorical = words(narrow(codes, len(labels)), labels)()
+        return column
+
+    return make
+
+
+def integers(values: Array, missing: Array) -> Made:
     """A nullable integer column; the mask may be a constant."""
-    return pd.arrays.IntegerArray(values, missing)
+
+    def make() -> ExtensionArray:
+        import pandas as pd
+
+        return pd.arrays.IntegerArray(values, missing)
+
+    return make
 
 
-def no_integers(rows: int, dtype: Any) -> ExtensionArray:
+def booleans(values: Array, missing: Array) -> Made:
+    """A nullable column of truth values; both may be constants."""
+
+    def make() -> ExtensionArray:
+        import pandas as pd
+
+        return pd.arrays.BooleanArray(values, missing)
+
+    return make
+
+
+def no_integers(rows: int, dtype: Any) -> Made:
     """A nullable integer column that is all NA."""
     return integers(constant(0, rows, dtype), constant(True, rows, bool))
 
 
-def frames_or_na(frames: Array) -> ExtensionArray:
+def frames_or_na(frames: Array) -> Made:
     """Frame numbers; 0 stands for none."""
     return integers(frames, frames == 0)
+
+
+def numbered(rows: int, name: str | None = None, first: int = 0) -> Made:
+    """An index that counts the rows; it takes no memory."""
+
+    def make() -> pd.Index:
+        import pandas as pd
+
+        return pd.RangeIndex(first, first + rows, name=name)
+
+    return make
+
+
+def indexed(values: Array, name: str) -> Made:
+    """An index of these values."""
+
+    def make() -> pd.Index:
+        import pandas as pd
+
+        index: pd.Index = pd.Index(values, name=name, copy=False)
+        return index
+
+    return make
 
 
 def narrow(codes: Array, categories: int) -> Array:
@@ -75,6 +169,9 @@ def narrow(codes: Array, categories: int) -> Array:
     return codes
 
 
-def frame(data: dict[str, Any], index: pd.Index) -> pd.DataFrame:
-    """Put columns together without a copy."""
-    return pd.DataFrame(data, index=index, copy=False)
+def made(plan: Plan) -> pd.DataFrame:
+    """Make the frame, without a copy."""
+    import pandas as pd
+
+    data = {name: column() if callable(column) else column for name, column in plan.data.items()}
+    return pd.DataFrame(data, index=plan.row_index(), copy=False)

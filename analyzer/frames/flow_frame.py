@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from analyzer.decode.segment import OPTION_FAST_OPEN, OPTION_MPTCP, OPTION_SACK_PERMITTED, OPTION_TIMESTAMPS
 from analyzer.flows.connection import KNOWN_SYN, KNOWN_SYN_ACK
@@ -14,24 +13,30 @@ from analyzer.frames import columns as c
 from analyzer.frames import vocabulary as v
 from analyzer.tracker.anomalies import Kind
 
+if TYPE_CHECKING:
+    from analyzer.frames.addresses import AddressWords
+
 Rows = npt.NDArray[np.void]
 _SECOND_NS = 1e9
 
 
-def flows(flows: Rows, ends: Rows, pairs: Rows, names: pd.CategoricalDtype, anomalies: Rows) -> pd.DataFrame:
+def flows(flows: Rows, ends: Rows, pairs: Rows, names: AddressWords, anomalies: Rows) -> c.Plan:
     """One row per connection incarnation; see the schema."""
     rows = len(flows)
     client, server = ends[0::2], ends[1::2]
     place, client_is_a = flows["pair"], flows["client_side"] == 0
-    address = c.narrow(np.stack([pairs["a_address"][place], pairs["b_address"][place]]), len(names.categories))
-    port = np.stack([pairs["a_port"][place], pairs["b_port"][place]])
-    side, other = np.where(client_is_a, 0, 1), np.where(client_is_a, 1, 0)
-    at = np.arange(rows)
+    address, port = [
+        {
+            "client": np.where(client_is_a, pairs[f"a_{what}"][place], pairs[f"b_{what}"][place]),
+            "server": np.where(client_is_a, pairs[f"b_{what}"][place], pairs[f"a_{what}"][place]),
+        }
+        for what in ("address", "port")
+    ]
     data: dict[str, Any] = {
-        "client": c.categorical(address[side, at], names),
-        "client_port": port[side, at],
-        "server": c.categorical(address[other, at], names),
-        "server_port": port[other, at],
+        "client": c.addresses(address["client"], names),
+        "client_port": port["client"],
+        "server": c.addresses(address["server"], names),
+        "server_port": port["server"],
         "role_evidence": c.words(flows["role"].view(np.int8), v.ROLE_EVIDENCES),
         "start": c.times(flows["start_ns"]),
         "end": c.times(flows["end_ns"]),
@@ -50,7 +55,7 @@ def flows(flows: Rows, ends: Rows, pairs: Rows, names: pd.CategoricalDtype, anom
         data[name] = c.constant(np.nan, rows, np.float64)
     data["reused_from"] = c.integers(flows["earlier"], flows["earlier"] < 0)
     data |= _counts(anomalies, rows)
-    return c.frame(data, pd.RangeIndex(rows, name="flow"))
+    return c.Plan(data, c.numbered(rows, "flow"))
 
 
 def _opening(flows: Rows, client: Rows, server: Rows) -> dict[str, Any]:
@@ -97,36 +102,26 @@ def _closing(flows: Rows, client: Rows, server: Rows) -> dict[str, Any]:
         data[name] = c.frames_or_na(flows[name])
     data["client_state"] = c.words(client["state"].view(np.int8), v.STATES)
     data["server_state"] = c.words(server["state"].view(np.int8), v.STATES)
-    data["client_path"] = _paths(client["path"])
-    data["server_path"] = _paths(server["path"])
+    data["client_path"] = c.factorized(client["path"], _path)
+    data["server_path"] = c.factorized(server["path"], _path)
     return data
 
 
-def _paths(packed: Any) -> pd.Categorical:
-    """States of four bits each (state + 1), the newest lowest, as ``CLOSED>SYN_SENT>...``; NA for an end that never moved."""
-    codes, values = pd.factorize(packed)
-    labels = tuple(">".join(_states(int(value))) for value in values)
-    if "" in labels:
-        gap = labels.index("")
-        codes = np.where(codes == gap, -1, codes - (codes > gap))
-        labels = labels[:gap] + labels[gap + 1 :]
-    return c.words(c.narrow(codes, len(labels)), labels)
-
-
-def _states(packed: int) -> list[str]:
+def _path(packed: int) -> str:
+    """States of four bits each (state + 1), the newest lowest, as ``CLOSED>SYN_SENT>...``; empty for an end that never moved."""
     states: list[str] = []
     while packed:
         states.append(v.STATES[(packed & 15) - 1])
         packed >>= 4
-    return states[::-1]
+    return ">".join(reversed(states))
 
 
 def _seconds(start: Any, end: Any) -> Any:
     return np.where((start != 0) & (end != 0), (end - start) / _SECOND_NS, np.nan)
 
 
-def _known(value: Any, known: Any) -> pd.arrays.BooleanArray:
-    return pd.arrays.BooleanArray(value & known, ~known)
+def _known(value: Any, known: Any) -> c.Made:
+    return c.booleans(value & known, ~known)
 
 
 def _counts(anomalies: Rows, rows: int) -> dict[str, Any]:

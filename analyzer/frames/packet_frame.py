@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 
 from analyzer.decode import segment
 from analyzer.decode.layers import TUNNEL_WORDS
 from analyzer.frames import columns as c
 from analyzer.frames import vocabulary as v
+from analyzer.tracker.packets import look_up, mark_present
 
 if TYPE_CHECKING:
     from analyzer.capture.records import CaptureInfo
+    from analyzer.frames.addresses import AddressWords
     from analyzer.tracker.packets import OptionColumns, PacketColumns
 
 _LETTERS = "FSRP.UEWe"  # tcpdump's, from the lowest bit; it knows no letter for the other three
@@ -25,9 +25,7 @@ def flag_letters(bits: int) -> str:
     return "".join(letter for bit, letter in enumerate(_LETTERS) if bits >> bit & 1) or "none"
 
 
-def packets(
-    columns: PacketColumns, rows: int, names: pd.CategoricalDtype, info: CaptureInfo, moved: Any = None
-) -> pd.DataFrame:
+def packets(columns: PacketColumns, rows: int, names: AddressWords, info: CaptureInfo, moved: Any = None) -> c.Plan:
     """One row per TCP segment; see the schema.
 
     moved: each flow's number in the frames and whether its ends change places there; None if all are as they were.
@@ -48,15 +46,14 @@ def packets(
     no_timestamps = c.optional(columns, "no_timestamps", rows)
     outgoing, vlan = c.optional(columns, "outgoing", rows), c.optional(columns, "vlan", rows)
     absent = c.constant(True, rows, bool)
-    categories = len(names.categories)
-    index = _index(c.optional(columns, "frame_ahead", rows))
+    frame_ahead = c.optional(columns, "frame_ahead", rows)
     data: dict[str, Any] = {
         "time": c.times(columns.time_ns[:rows]),
         "flow": flow,
         "stream": tracked if c.is_constant(ahead) else tracked + ahead,
-        "outgoing": pd.arrays.BooleanArray(outgoing == 2, outgoing == 0)
+        "outgoing": c.booleans(outgoing == 2, outgoing == 0)
         if not c.is_constant(outgoing)
-        else pd.arrays.BooleanArray(c.constant(False, rows, bool), absent),
+        else c.booleans(c.constant(False, rows, bool), absent),
         "ip_id": c.integers(columns.ip_id[:rows], c.optional(columns, "no_ip_id", rows)),
         "ttl": columns.ttl[:rows],
         "vlan": c.no_integers(rows, np.uint16)
@@ -64,9 +61,9 @@ def packets(
         else c.integers((np.maximum(vlan, 1) - 1).astype(np.uint16), vlan == 0),
         "truncated": c.optional(columns, "truncated", rows),
         "from_client": from_client,
-        "src": c.categorical(c.narrow(columns.source[:rows], categories), names),
+        "src": c.addresses(columns.source[:rows], names),
         "sport": columns.sport[:rows],
-        "dst": c.categorical(c.narrow(columns.destination[:rows], categories), names),
+        "dst": c.addresses(columns.destination[:rows], names),
         "dport": columns.dport[:rows],
         "flags": _flags(columns.flag_bits[:rows]),
         "flag_bits": columns.flag_bits[:rows],
@@ -98,49 +95,50 @@ def packets(
         names_of_files = tuple(dict.fromkeys(info.files))  # a file may have been named twice
         place = np.array([names_of_files.index(name) for name in info.files], np.int32)
         data["file"] = c.words(c.narrow(place[columns.file[:rows]], len(names_of_files)), names_of_files)
-        data["file_frame"] = np.where(own == 0, index.to_numpy(), own)
-    return c.frame(data, index)
+        data["file_frame"] = np.where(own == 0, frame_ahead + np.arange(1, rows + 1), own)
+    return c.Plan(data, _index(frame_ahead))
 
 
-def _index(ahead: Any) -> pd.Index:
+def _index(ahead: Any) -> c.Made:
     """The frame numbers; a range, which takes no memory, where every record is a segment."""
     rows = len(ahead)
     if not rows or ahead[0] == ahead[-1]:  # they never go back
-        first = int(ahead[0]) + 1 if rows else 1
-        return pd.RangeIndex(first, first + rows, name="frame")
-    index: pd.Index = pd.Index(ahead + np.arange(1, rows + 1), name="frame", copy=False)
-    return index
+        return c.numbered(rows, "frame", int(ahead[0]) + 1 if rows else 1)
+    return c.indexed(ahead + np.arange(1, rows + 1), "frame")
 
 
-def _flags(bits: Any) -> pd.Categorical:
-    values = np.flatnonzero(np.bincount(bits, minlength=1))
-    letters = sorted({flag_letters(value) for value in values.tolist()})
+def _flags(bits: Any) -> c.Made:
+    present = np.zeros(1 << 12, bool)
+    mark_present(bits, present)
+    values = np.flatnonzero(present).tolist()
+    letters = sorted({flag_letters(value) for value in values})
     codes = np.zeros(1 << 12, np.int8 if len(letters) < 127 else np.int16)
-    for value in values.tolist():
+    for value in values:
         codes[value] = letters.index(flag_letters(value))
-    return c.words(codes[bits], tuple(letters))
+    return c.words(_looked_up(codes, bits), tuple(letters))
 
 
-def _tunnels(layers: Any) -> pd.Categorical:
+def _looked_up(codes: Any, values: Any) -> Any:
+    found = np.empty(len(values), codes.dtype)
+    look_up(codes, values, found)
+    return found
+
+
+def _tunnels(layers: Any) -> c.Made:
     if c.is_constant(layers):
         return c.words(c.constant(-1, len(layers), np.int8), v.TUNNELS)
     place = np.full(256, -1, np.int8)
     for number, layer in enumerate(TUNNEL_WORDS):
         place[layer] = number
-    return c.words(place[layers], v.TUNNELS)
+    return c.words(_looked_up(place, layers), v.TUNNELS)
 
 
-def _interfaces(columns: PacketColumns, rows: int, info: CaptureInfo) -> pd.Categorical:
+def _interfaces(columns: PacketColumns, rows: int, info: CaptureInfo) -> c.Made:
     """Pcapng's interface names (its number where it has none), or SLL2's interface indices; NA where there is neither."""
     capture, index = c.optional(columns, "interface", rows), c.optional(columns, "ifindex", rows)
     if not c.is_constant(index):
-        codes, values = pd.factorize(index)
-        labels = tuple("" if value == 0 else str(value - 1) for value in values.tolist())
-        if "" in labels:  # a capture of several link types: some records have no index
-            gap = labels.index("")
-            codes = np.where(codes == gap, -1, codes - (codes > gap))
-            labels = labels[:gap] + labels[gap + 1 :]
-        return c.words(c.narrow(codes, len(labels)), labels)
+        # Of a capture of several link types some records have no index.
+        return c.factorized(index, lambda value: str(value - 1) if value else "")
     named = [interface.name or f"interface {number}" for number, interface in enumerate(info.interfaces)]
     if len(named) < 2 and not any(interface.name for interface in info.interfaces):
         return c.words(c.constant(-1, rows, np.int8), ())
@@ -151,7 +149,7 @@ def _interfaces(columns: PacketColumns, rows: int, info: CaptureInfo) -> pd.Cate
     return c.words(c.narrow(place[capture], len(labels)), labels)
 
 
-def options(columns: OptionColumns) -> pd.DataFrame:
+def options(columns: OptionColumns) -> c.Plan:
     """One row per segment that carries options worth one; see the schema."""
     rows, edges = int(columns.counts[0]), int(columns.counts[1])
     found = columns.options[:rows]
@@ -167,13 +165,19 @@ def options(columns: OptionColumns) -> pd.DataFrame:
         "ao": found & segment.OPTION_AO != 0,
         "user_timeout": c.integers(np.maximum(user_timeout, 0).astype(np.uint32), user_timeout < 0),
     }
-    return c.frame(data, pd.Index(columns.frame[:rows], name="frame"))
+    return c.Plan(data, c.indexed(columns.frame[:rows], "frame"))
 
 
-def _sack(columns: OptionColumns, rows: int, edges: int, missing: Any) -> Any:
-    offsets = np.zeros(rows + 1, np.int32)
-    offsets[1:] = columns.sack_end[:rows]
-    lists = pa.ListArray.from_arrays(
-        pa.array(offsets, pa.int32()), pa.array(columns.sack[:edges], pa.int64()), mask=pa.array(missing)
-    )
-    return pd.arrays.ArrowExtensionArray(lists)
+def _sack(columns: OptionColumns, rows: int, edges: int, missing: Any) -> c.Made:
+    def make() -> Any:
+        import pandas as pd
+        import pyarrow as pa
+
+        offsets = np.zeros(rows + 1, np.int32)
+        offsets[1:] = columns.sack_end[:rows]
+        lists = pa.ListArray.from_arrays(
+            pa.array(offsets, pa.int32()), pa.array(columns.sack[:edges], pa.int64()), mask=pa.array(missing)
+        )
+        return pd.arrays.ArrowExtensionArray(lists)
+
+    return make

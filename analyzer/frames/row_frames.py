@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 from analyzer.frames import columns as c
 from analyzer.frames import vocabulary as v
 from analyzer.tracker.anomalies import CATALOGUE, Kind
+from analyzer.tracker.log import ends_of
+
+if TYPE_CHECKING:
+    from analyzer.frames.addresses import AddressWords
 
 
 def transitions(
-    rows: npt.NDArray[np.void], flows: npt.NDArray[np.void], pairs: npt.NDArray[np.void], names: pd.CategoricalDtype
-) -> pd.DataFrame:
+    rows: npt.NDArray[np.void], flows: npt.NDArray[np.void], pairs: npt.NDArray[np.void], names: AddressWords
+) -> c.Plan:
     """One row per state change of one end; see the schema."""
-    client_is_a = flows["client_side"] == 0
-    place = flows["pair"]
-    ports = np.empty((len(flows), 2), np.uint16)
-    numbers = np.empty((len(flows), 2), np.int32)
-    for end, is_a in ((0, client_is_a), (1, ~client_is_a)):
-        ports[:, end] = np.where(is_a, pairs["a_port"][place], pairs["b_port"][place])
-        numbers[:, end] = np.where(is_a, pairs["a_address"][place], pairs["b_address"][place])
-    codes = c.narrow(numbers, len(names.categories))
+    address, port = np.empty(len(rows), np.int32), np.empty(len(rows), np.uint16)
+    ends_of(rows, flows, pairs, address, port)
     flow, endpoint = rows["flow"], rows["endpoint"]
     data: dict[str, Any] = {
         "time": c.times(rows["time_ns"]),
         "frame": c.frames_or_na(rows["frame"]),
         "flow": flow,
         "endpoint": c.words(endpoint.view(np.int8), v.ENDPOINTS),
-        "address": c.categorical(codes[flow, endpoint], names),
-        "port": ports[flow, endpoint],
+        "address": c.addresses(address, names),
+        "port": port,
         "old": c.words(rows["old"].view(np.int8), v.STATES),
         "new": c.words(rows["new"].view(np.int8), v.STATES),
         "event": c.words(rows["event"].view(np.int8), v.EVENTS),
@@ -40,10 +37,10 @@ def transitions(
         "proven_by": c.frames_or_na(rows["proven_by"]),
         "refuted_by": c.frames_or_na(rows["refuted_by"]),
     }
-    return c.frame(data, pd.RangeIndex(len(rows)))
+    return c.Plan(data, c.numbered(len(rows)))
 
 
-def anomalies(rows: npt.NDArray[np.void]) -> pd.DataFrame:
+def anomalies(rows: npt.NDArray[np.void]) -> c.Plan:
     """One row per thing that went wrong; see the schema."""
     severity = np.array([v.SEVERITIES.index(CATALOGUE[kind].severity) for kind in Kind], np.int8)
     flow = rows["flow"]
@@ -57,4 +54,4 @@ def anomalies(rows: npt.NDArray[np.void]) -> pd.DataFrame:
         "related_frame": c.frames_or_na(rows["related_frame"]),
         "detail": c.words(rows["detail"].astype(np.int8) - np.int8(1), v.DETAILS),
     }
-    return c.frame(data, pd.RangeIndex(len(rows)))
+    return c.Plan(data, c.numbered(len(rows)))

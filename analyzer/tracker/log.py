@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.kernel import seldom
+from analyzer.kernel import kernel, seldom
 
 TRANSITION = np.dtype(
     [
@@ -94,3 +94,18 @@ def note(kind: int, detail: int, endpoint: int, related: int, segment: Any, flow
     row.endpoint = endpoint
     row.kind = kind
     row.detail = detail
+
+
+@kernel
+def ends_of(transitions: Any, flows: Any, pairs: Any, address: Any, port: Any) -> None:
+    """Fill in whose state it was that changed: the number of the end's address, and its port."""
+    for i in range(len(transitions)):
+        row = transitions[i]
+        flow = flows[row.flow]
+        pair = pairs[flow.pair]
+        if (row.endpoint == 0) == (flow.client_side == 0):
+            address[i] = pair.a_address
+            port[i] = pair.a_port
+        else:
+            address[i] = pair.b_address
+            port[i] = pair.b_port

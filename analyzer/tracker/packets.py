@@ -189,6 +189,20 @@ def write_rows(segments: Any, filled: int, columns: Any, row: int) -> int:
     return row
 
 
+@kernel
+def mark_present(values: Any, present: Any) -> None:
+    """Mark each value that there is."""
+    for i in range(len(values)):
+        present[values[i]] = True
+
+
+@kernel
+def look_up(codes: Any, values: Any, found: Any) -> None:
+    """Fill in the code of each value."""
+    for i in range(len(values)):
+        found[i] = codes[values[i]]
+
+
 class OptionColumns(NamedTuple):
     """The rows of segments that carry options worth a row; counts: [rows, SACK edges]."""
 

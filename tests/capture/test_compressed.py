@@ -186,7 +186,7 @@ def test_a_bomb_stays_small(file: pathlib.Path, form: str) -> None:
     assert len(packed) < 500_000
     file.write_bytes(packed)
     tracemalloc.start()
-    got = whole(file, settings=Settings(buffer_bytes=65536))
+    got = whole(file, settings=Settings(buffer_bytes=65536, batch_records=1024))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert [record.data for record in got.records] == [b"x"]
