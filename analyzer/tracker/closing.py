@@ -223,8 +223,11 @@ def _reset_sender(segment: Any, number: int, me: Any, you: Any, seq: int, log: A
         return  # a reply to something that does not belong to its connection
     if me.state == LISTEN:
         return
-    # A bare RST answers for a connection that the sender does not have: what was assumed of it did not happen.
+    # A bare RST answers for a connection that the sender does not have: what was assumed of it did not happen. It is at
+    # the number that the peer acknowledged; another number answers something that is not of this connection.
     if me.state == ESTABLISHED and is_assumed(me.established_row, log):
+        if me.next != 0 and seq != me.next and seq != you.acked:
+            return
         refute(me, me.established_row, frame, log)
     elif me.state == TIME_WAIT and is_assumed(me.fin_row, log):
         refute(me, me.fin_row, frame, log)

@@ -79,6 +79,8 @@ def sent_bare_rst(seen: Arrival) -> None:
     if me.state in (State.SYN_SENT, State.CLOSED, State.LISTEN):
         return  # a reply to something that does not belong to its connection
     if me.state is State.ESTABLISHED and is_assumed(me.established):
+        if not at_snd_nxt(seen) and seen.seq != seen.you.acked:
+            return  # the peer never named that number: a reply to somebody else
         refute(me, me.established, seen.frame)
     elif me.state is State.TIME_WAIT and is_assumed(me.fin_taken):
         refute(me, me.fin_taken, seen.frame)
