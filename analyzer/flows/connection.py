@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from analyzer.flows import growth
+
 END = np.dtype(
     [
         ("next", np.int64),  # highest number sent as seen here, plus one: SND.NXT
@@ -138,16 +140,11 @@ def with_room(connections: Connections, segments: int, pairs: int, ahead: float 
 
     ahead: how many times as many flows the whole capture may have as there are now, where that is known.
     """
-    if pairs > len(connections.pairs):
-        bigger = np.zeros(max(pairs, 2 * len(connections.pairs), int(pairs * ahead)), PAIR_STATE)
-        bigger[: len(connections.pairs)] = connections.pairs
-        connections = connections._replace(pairs=bigger)
+    known = connections.pairs
     used = int(connections.counts[0])
-    needed = used + segments
-    if needed <= len(connections.flows):
-        return connections
-    room = max(needed, 2 * len(connections.flows), int(used * ahead))
-    flows, ends = np.zeros(room, FLOW), np.zeros(2 * room, END)
-    flows[:used] = connections.flows[:used]
-    ends[: 2 * used] = connections.ends[: 2 * used]
-    return connections._replace(flows=flows, ends=ends)
+    room = growth.room_for(used, segments, len(connections.flows), ahead)
+    return connections._replace(
+        pairs=growth.grown(known, len(known), growth.room_for(pairs, 0, len(known), ahead), zeroed=True),
+        flows=growth.grown(connections.flows, used, room, zeroed=True),
+        ends=growth.grown(connections.ends, 2 * used, 2 * room, zeroed=True),
+    )

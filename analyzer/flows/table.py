@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from analyzer.flows import growth
 from analyzer.flows.key import hash_address, hash_key, random_hash_keys, source_first
 from analyzer.kernel import kernel, part, seldom
 
@@ -88,23 +89,19 @@ def with_room(table: FlowTable, segments: int, ahead: float = 0.0) -> FlowTable:
         size = _power_of_two(max(pairs + 2 * segments, int(pairs * ahead)))
         slots = np.zeros(2 * size, SLOT)
         rehash(table.pairs["hash"][:pairs].copy(), slots)
-        table = table._replace(pairs=_grown(table.pairs, pairs, size), pair_slots=slots)
+        table = table._replace(pairs=growth.grown(table.pairs, pairs, size, zeroed=True), pair_slots=slots)
     if addresses + 2 * segments > min(len(table.addresses), len(table.address_slots) // 2):
         size = _power_of_two(max(addresses + 2 * segments, int(addresses * ahead)))
         slots = np.zeros(2 * size, SLOT)
         rehash(table.addresses["hash"][:addresses].copy(), slots)
-        table = table._replace(addresses=_grown(table.addresses, addresses, size), address_slots=slots)
+        table = table._replace(
+            addresses=growth.grown(table.addresses, addresses, size, zeroed=True), address_slots=slots
+        )
     return table
 
 
 def _power_of_two(least: int) -> int:
     return 1 << max(least - 1, 1).bit_length()
-
-
-def _grown(array: npt.NDArray[np.void], used: int, size: int) -> npt.NDArray[np.void]:
-    bigger = np.zeros(size, array.dtype)  # zeroed lazily by the system: pages that are not used cost nothing
-    bigger[:used] = array[:used]
-    return bigger
 
 
 @kernel

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from analyzer.flows import growth
 from analyzer.kernel import kernel, seldom
 
 TRANSITION = np.dtype(
@@ -73,12 +74,8 @@ def with_room_for(log: Log, transitions: int, anomalies: int, ahead: float = 0.0
 
 
 def _with_room(rows: npt.NDArray[np.void], used: int, more: int, ahead: float) -> npt.NDArray[np.void]:
-    if used + more <= len(rows):
-        return rows
     # Half as much again as is to come: a timer's row may follow every connection.
-    bigger = np.empty(max(used + more, 2 * len(rows), int(1.5 * used * ahead) + more), rows.dtype)
-    bigger[:used] = rows[:used]
-    return bigger
+    return growth.grown(rows, used, growth.room_for(used, more, len(rows), 1.5 * ahead))
 
 
 @seldom

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analyzer.decode.segment import ACK, OPTION_TIMESTAMPS
+from analyzer.flows import growth
 from analyzer.kernel import kernel
 
 
@@ -98,12 +99,18 @@ def is_written(columns: PacketColumns, name: str) -> bool:
 
 def grown(columns: PacketColumns, used: int, room: int) -> PacketColumns:
     """Return columns with more room, the first used rows copied; optional ones only where something was written."""
-    bigger = new_columns(room)
-    for name in (*_DTYPES, *_OPTIONAL):
-        if name in _DTYPES or is_written(columns, name):
-            getattr(bigger, name)[:used] = getattr(columns, name)[:used]
-    bigger.written[:] = columns.written
-    return bigger
+    return columns._replace(
+        **{name: growth.grown(getattr(columns, name), used, room) for name in _DTYPES},
+        **{
+            name: growth.grown(getattr(columns, name), used if is_written(columns, name) else 0, room, zeroed=True)
+            for name in _OPTIONAL
+        },
+    )
+
+
+def between(columns: PacketColumns, begin: int, end: int) -> PacketColumns:
+    """Return the rows from begin up to end, as views."""
+    return columns._replace(**{name: getattr(columns, name)[begin:end] for name in (*_DTYPES, *_OPTIONAL)})
 
 
 @kernel
@@ -238,7 +245,5 @@ def options_with_room(options: OptionColumns, segments: int, ahead: float = 0.0)
     for name in _OPTION_DTYPES:
         used, more = (edges, _EDGES * segments) if name == "sack" else (rows, segments)
         old = getattr(options, name)
-        if used + more > len(old):
-            replaced[name] = np.empty(max(used + more, 2 * len(old), int(used * ahead) + more), old.dtype)
-            replaced[name][:used] = old[:used]
+        replaced[name] = growth.grown(old, used, growth.room_for(used, more, len(old), ahead))
     return options._replace(**replaced)
