@@ -238,7 +238,10 @@ def _segment(
     """Let the segment happen to both ends: acknowledgement first, then text, then FIN (RFC 9293, section 3.10.7.4)."""
     flags = segment.flags
     syn, fin = flags & SYN != 0, flags & FIN != 0
-    if syn:
+    acceptable = (
+        ack >= 0 and is_acceptable_ack(me, you, ack) and not (syn and ack > max(you.next, 1) and you.packets > 0)
+    )
+    if syn and (acceptable or not flags & ACK):
         _take_syn_options(segment, me)
     if flags & RST:
         step, repeated = on_reset(segment, flow, number, me, you, seq, ack, log)
@@ -246,9 +249,6 @@ def _segment(
         return step, repeated
     if not syn and is_assumed(me.ended_row, log):
         refute(me, me.ended_row, segment.frame, log)  # it goes on: it was not over
-    acceptable = (
-        ack >= 0 and is_acceptable_ack(me, you, ack) and not (syn and ack > max(you.next, 1) and you.packets > 0)
-    )
     counted_ack = ack if acceptable else -1
     if syn and flags & ACK:
         step, repeated = on_syn_ack(segment, flow, number, me, you, ack, log)
@@ -274,7 +274,8 @@ def _segment(
 
 @part
 def _take_syn_options(segment: Any, me: Any) -> None:
-    if not me.known & (KNOWN_SYN | KNOWN_SYN_ACK):
+    """The first SYN or SYN-ACK with any counts; one that the peer cannot accept (RFC 9293, 3.10.7.3) does not."""
+    if me.options == 0:
         me.options = segment.options
         me.mss = segment.mss
         me.wscale = segment.wscale if segment.options & OPTION_WSCALE else -1

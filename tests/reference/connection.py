@@ -73,7 +73,9 @@ class End:
     )
     rebased: bool = False  #: its SYN-ACK has another ISN than the one before
     repeated: bool = False  #: its SYN-ACK or FIN came again, and the peer's answer is due again
-    options: Options | None = None  #: of its first SYN or SYN-ACK
+    options: Options | None = (
+        None  #: of the first SYN or SYN-ACK with any that the peer can accept; None before there was one
+    )
 
     # the moves that may be proven or refuted yet
     listening: Change | None = None

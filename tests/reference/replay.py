@@ -20,7 +20,7 @@ from tests.reference.machine import Log, refute
 from tests.reference.outcome import conclude
 from tests.reference.record import Record
 from tests.reference.reset import rst
-from tests.reference.segment import ACK, FIN, RST, SYN, Segment
+from tests.reference.segment import ACK, FIN, RST, SYN, Options, Segment
 
 
 @dataclass
@@ -274,8 +274,8 @@ def relative_blocks(segment: Segment, you: End) -> list[int] | None:
 def happen(seen: Arrival) -> Mark:
     """Let the segment happen to both ends."""
     segment, me = seen.segment, seen.me
-    if segment.has(SYN) and not me.opened:
-        me.options = segment.options
+    if segment.has(SYN) and me.options in (None, Options()):
+        me.options = segment.options if seen.heard is not None or not segment.has(ACK) else Options()
     if segment.has(RST):
         mark = rst(seen)
         delivery.window(seen)

@@ -64,6 +64,23 @@ def test_windows_are_not_scaled_where_one_end_does_not_scale():
     assert list(played.analysis.packets["window"])[-1] == 100
 
 
+def test_a_synack_that_its_peer_cannot_accept_says_nothing_of_scales():
+    """RFC 9293, section 3.10.7.3: in SYN_SENT it is answered with an RST; the real one, which comes later, counts."""
+    played = play(
+        """
+        0.00 C>S S  seq=0 mss=1460 wscale=10
+        0.01 S>C S. seq=0 ack=1001 mss=9000
+        0.02 C>S R  seq=1001
+        0.03 C>S S  seq=0 mss=1460 wscale=10
+        0.04 S>C S. seq=0 ack=1 mss=1400 wscale=7
+        0.05 C>S .  seq=1 ack=1 win=63
+        0.06 S>C .  seq=1 ack=1 win=63
+        """
+    )
+    assert list(played.analysis.packets["window"])[-2:] == [63 << 10, 63 << 7]
+    assert (played.flow()["server_mss"], played.flow()["server_wscale"]) == (1400, 7)
+
+
 # ------------------------------------------------------------------------------------------------------- anomalies
 
 
