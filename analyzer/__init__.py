@@ -28,7 +28,7 @@ from analyzer.settings import Settings
 if TYPE_CHECKING:
     from analyzer.analysis import Analysis, Flow, load, read
     from analyzer.frames.vocabulary import analysis_names
-    from analyzer.session import LiveSession, live
+    from analyzer.session import LiveSession, follow, live
 
 __version__ = "0.1.0"
 
@@ -46,6 +46,7 @@ __all__ = [
     "StoreError",
     "__version__",
     "analysis_names",
+    "follow",
     "live",
     "load",
     "read",
@@ -56,6 +57,7 @@ _ROOMS = {
     "Flow": "analyzer.analysis",
     "LiveSession": "analyzer.session",
     "analysis_names": "analyzer.frames.vocabulary",
+    "follow": "analyzer.session",
     "live": "analyzer.session",
     "load": "analyzer.analysis",
     "read": "analyzer.analysis",

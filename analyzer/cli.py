@@ -7,6 +7,7 @@ interrupted. Nothing heavy is imported before a command runs: ``--help`` is quic
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import glob
@@ -20,19 +21,16 @@ import click
 
 from analyzer import __version__
 from analyzer.errors import AnalyzerError, CaptureError, FilterError
-from analyzer.views.terminal import Output, Progress, colored, talk, width
+from analyzer.views.terminal import Output, Progress, announce, colored, ended_by_interrupt, talk, width, write_lines
 
 if TYPE_CHECKING:
-    import datetime as dt
-
     import pandas as pd
 
     from analyzer.analysis import Analysis
+    from analyzer.session import LiveSession
 
 FORMATS = ("table", "csv", "json", "ndjson", "parquet")
 CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap", ".dmp", ".gz", ".zst")
-STEPS = ("1ms", "10ms", "100ms", "1s", "5s", "10s", "30s", "1min", "5min", "15min", "1h", "6h", "24h")
-STEPS_SHOWN = 24
 
 
 class Stop(Exception):  # noqa: N818  # no error: the way out of click with an exit code
@@ -57,6 +55,7 @@ class Request:
     color: bool
     strict: bool
     fail_on: tuple[str, ...]
+    follow: bool = False
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -106,7 +105,7 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(**given: Any) -> None:
         words, after = given.pop("words"), click.get_current_context().obj
-        captures, bpf = split(words, after)
+        captures, bpf = split(words, after, keep_patterns=given["follow"])
         output = given.pop("output")
         request = Request(
             captures=captures,
@@ -119,7 +118,10 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
             color=colored(given.pop("color"), output),
             strict=given.pop("strict"),
             fail_on=given.pop("fail_on"),
+            follow=given.pop("follow"),
         )
+        if request.follow and request.display_filter:
+            raise click.UsageError("-Y asks tshark, which reads whole captures only: not with --follow")
         command(request, **given)
 
     forms = (*FORMATS, "tcpdump") if command.__name__ == "packets" else FORMATS
@@ -130,6 +132,9 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
             "-Y", "--display-filter", metavar="FILTER", help="Only what this Wireshark filter selects (tshark)."
         ),
         click.option("--flow", type=click.IntRange(0), help="Only the connection of this number."),
+        click.option(
+            "--follow", is_flag=True, help="Go on as the capture grows or is rotated (-C, -G, -W); Ctrl-C ends."
+        ),
         click.option("--format", "form", type=click.Choice(forms), help="table if nothing else is said."),
         click.option("-o", "--output", metavar="FILE", help="Write there; its suffix names the format."),
         click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True),
@@ -142,11 +147,14 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
     return decorated
 
 
-def split(words: Sequence[str], after: Sequence[str] | None = None) -> tuple[tuple[str, ...], str | None]:
+def split(
+    words: Sequence[str], after: Sequence[str] | None = None, *, keep_patterns: bool = False
+) -> tuple[tuple[str, ...], str | None]:
     """Tell captures from the capture filter.
 
     The captures are the leading words that exist as files, folders or globs, or ``-``; the rest is the filter. Behind
-    ``--`` everything is the filter, and before it nothing. The first word is always a capture.
+    ``--`` everything is the filter, and before it nothing. The first word is always a capture. Who follows a rotated
+    capture keeps its pattern, for there will be more files.
     """
     captures: list[str] = []
     rest = list(words)
@@ -156,7 +164,7 @@ def split(words: Sequence[str], after: Sequence[str] | None = None) -> tuple[tup
             matches = [rest[0]]  # it is not there, and reading it will say so
         if not matches:
             break
-        captures += matches
+        captures += rest[:1] if keep_patterns else matches
         rest.pop(0)
     if not captures:
         raise click.UsageError("name a capture: a file, a folder, or - for a pipe from tcpdump -w -")
@@ -193,7 +201,14 @@ def _format(form: str | None, output: str | None) -> str:
 def _analysed(request: Request) -> Analysis:
     from analyzer.analysis import read
 
-    _announce()
+    if request.follow:
+        session = _following(request)
+        with ended_by_interrupt(session.finish), Progress() as progress:
+            while not session.wait(0.2):
+                if progress:
+                    progress(None, session.records)
+        return _chosen(request, session.analysis())
+    announce()
     with Progress() as progress:
         analysis = read(
             request.captures,
@@ -202,6 +217,20 @@ def _analysed(request: Request) -> Analysis:
             port=request.port,
             progress=progress,
         )
+    return _chosen(request, analysis)
+
+
+def _following(request: Request) -> LiveSession:
+    from analyzer.session import follow
+
+    announce()
+    session = follow(request.captures, port=request.port, bpf=request.bpf)
+    talk(f"following {', '.join(request.captures)}, Ctrl-C ends")
+    return session
+
+
+def _chosen(request: Request, analysis: Analysis) -> Analysis:
+    """The connection that is asked for, or all; says what could not be read."""
     if request.flow is not None:
         if request.flow not in analysis.flows.index:
             raise click.UsageError(f"no flow {request.flow} here: see analyzer flows")
@@ -209,13 +238,6 @@ def _analysed(request: Request) -> Analysis:
     for damage in analysis.capture.damage:
         talk(f"{damage.file}: byte {damage.offset}: {damage.what}; what stands before it is analysed")
     return analysis
-
-
-def _announce() -> None:
-    from analyzer import kernel
-
-    if not kernel.is_warm():
-        talk("first use of this version: compiling takes some seconds, once")
 
 
 def _print(request: Request, name: str, frame: pd.DataFrame) -> None:
@@ -231,10 +253,13 @@ def _tcpdump_lines(request: Request) -> Iterator[str]:
     from analyzer.peers import tcpdump
 
     chosen = request.flow is not None or request.display_filter is not None
+    if chosen and request.follow:
+        raise click.UsageError("--flow numbers come from an analysis of the whole: not with --follow and this format")
     frames = set(_analysed(request).packets.index.tolist()) if chosen else None
-    source = open_source(request.captures, bpf=request.bpf)
+    source = open_source(request.captures, bpf=request.bpf, follow=request.follow)
     try:
-        yield from tcpdump.lines(source, port=request.port, frames=frames)
+        with ended_by_interrupt(source.stop) if request.follow else contextlib.nullcontext():
+            yield from tcpdump.lines(source, port=request.port, frames=frames)
     finally:
         source.close()
     for damage in source.info.damage:
@@ -243,8 +268,7 @@ def _tcpdump_lines(request: Request) -> Iterator[str]:
 
 def _print_lines(request: Request, lines: Iterator[str]) -> None:
     with Output(request.output) as out:
-        for line in lines:
-            out.write(line.encode("utf-8", "backslashreplace") + b"\n")
+        write_lines(lines, out, flush=request.follow)
 
 
 def _verdict(request: Request, analysis: Analysis) -> None:
@@ -311,10 +335,14 @@ def read(request: Request, save: str | None) -> None:
 def packets(request: Request, count: int | None) -> None:
     """Print one line a segment, as tcpdump does, with both ends' states; ~ marks a state that is assumed.
 
-    --format tcpdump prints what tcpdump -nn -tt -r prints for TCP, up to the length, and no states.
+    --format tcpdump prints what tcpdump -nn -tt -r prints for TCP, up to the length, and no states. With --follow table,
+    ndjson and tcpdump come as the segments do, the other formats when Ctrl-C ends it.
     """
     if request.form == "tcpdump":
         _print_lines(request, itertools.islice(_tcpdump_lines(request), count))
+        return
+    if request.follow and request.form in ("table", "ndjson"):
+        _verdict(request, _watched(request, _following(request), count))
         return
     analysis = _analysed(request)
     chosen = analysis.packets if count is None else analysis.packets.head(count)
@@ -326,6 +354,25 @@ def packets(request: Request, count: int | None) -> None:
     else:
         _print(request, "packets", chosen)
     _verdict(request, analysis)
+
+
+def _watched(request: Request, session: LiveSession, count: int | None) -> Analysis:
+    """Print segments as they come, and the summary in the end; returns what came."""
+    from analyzer.views import lines, rows
+
+    writer = lines.PacketLines(color=request.color)
+    with session, ended_by_interrupt(session.finish), Output(request.output) as out:
+        for segments, troubles in lines.selected(session.news(), request.flow, count):
+            if request.form == "ndjson":
+                rows.write("packets", segments, request.form, out)
+            else:
+                write_lines(writer.of(segments, troubles), out)
+            out.flush()
+        session.finish()
+        analysis = _chosen(request, session.analysis())
+        if request.form == "table":
+            write_lines(["", *analysis.summary(color=request.color, width=width()).split("\n")], out)
+    return analysis
 
 
 @commands.command()
@@ -344,50 +391,26 @@ def flows(request: Request) -> None:
 @click.option("--host", multiple=True, help="An address whose sockets to count, or local. By default the local ones.")
 def states(request: Request, at: str | None, every: str | None, host: tuple[str, ...]) -> None:
     """Count sockets per state over time, as netstat -nat would have shown them."""
-    moment = _moment(at) if at else None
+    from analyzer.views import moments
+
+    try:
+        moment = moments.parsed(at) if at else None
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--at") from error
     analysis = _analysed(request)
     hosts: Any = None if not host else "local" if host == ("local",) else list(host)
     try:
         if moment is not None:
-            table = _at(analysis, moment, hosts)
+            counts = analysis.states_at(moments.when(moment, analysis.capture.first), hosts)
+            table = counts[counts > 0].rename_axis("state").to_frame()
         else:
-            table = analysis.state_counts(every or _step(analysis.capture.duration_s), hosts)
+            table = analysis.state_counts(every or moments.step(analysis.capture.duration_s), hosts)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     if request.form == "table" and moment is None:
         table = table.loc[:, table.any()]
     _print(request, "state_counts", table)
     _verdict(request, analysis)
-
-
-def _moment(text: str) -> float | dt.datetime:
-    """Return seconds from the start, or a time with its zone."""
-    import datetime as dt
-
-    try:
-        if text.startswith("+"):
-            return float(text)
-        return dt.datetime.fromisoformat(text).astimezone()  # without a zone: local, as tcpdump prints
-    except (ValueError, OverflowError) as error:
-        raise click.BadParameter("neither +SECONDS nor ISO 8601 (2025-01-31T12:00:00)", param_hint="--at") from error
-
-
-def _at(analysis: Analysis, moment: float | dt.datetime, hosts: Any) -> pd.DataFrame:
-    import pandas as pd
-
-    if isinstance(moment, float):
-        start = analysis.capture.first if analysis.capture.first is not None else pd.Timestamp(0, tz="UTC")
-        when = start + pd.Timedelta(seconds=moment)
-    else:
-        when = pd.Timestamp(moment)
-    counts = analysis.states_at(when, hosts)
-    return counts[counts > 0].rename_axis("state").to_frame()
-
-
-def _step(duration_s: float) -> str:
-    import pandas as pd
-
-    return next((step for step in STEPS if duration_s / pd.Timedelta(step).total_seconds() <= STEPS_SHOWN), STEPS[-1])
 
 
 @commands.command()
@@ -418,24 +441,10 @@ def live(
 ) -> None:
     """Sniff and print a line a segment with both ends' states; Ctrl-C ends with the summary."""
     from analyzer.session import live as listen
-    from analyzer.views.lines import PacketLines
 
-    _announce()
+    announce()
     bpf = " ".join([*words, *(after or ())]) or None
-    painted = colored(color, None)
-    writer, left = PacketLines(color=painted), count
-    with listen(interface, port=port, bpf=bpf) as session:
-        talk(f"listening on {interface}, Ctrl-C ends")
-        try:
-            for segments, troubles in session.news():
-                shown = segments if left is None else segments.head(left)
-                for line in writer.of(shown, troubles):
-                    click.echo(line)
-                if left is not None:
-                    left -= len(shown)
-                    if left <= 0:
-                        break
-        except KeyboardInterrupt:
-            click.echo("", err=True)
-        session.stop()
-        click.echo("\n" + session.analysis().summary(color=painted, width=width()))
+    session = listen(interface, port=port, bpf=bpf)
+    talk(f"listening on {interface}, Ctrl-C ends")
+    request = Request((), bpf, None, port, None, "table", None, colored(color, None), strict=False, fail_on=())
+    _watched(request, session, count)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import pathlib
+import struct
 
 import pandas as pd
 import pytest
 
 import analyzer
 from analyzer.frames import schema, store
+from tests import wire
+from tests.capture.written import block, enhanced, interface, option, section, simple
 
 ROOT = pathlib.Path(__file__).parents[1]
 LIFE = ROOT / "captures" / "life-of-a-connection" / "any.pcap"
@@ -104,3 +107,52 @@ def test_settings_are_used_and_kept():
     assert analysis.settings is settings
     assert analysis.flows.loc[0, "client_state"] == "CLOSED"
     assert analyzer.read(MANY).flows.loc[0, "client_state"] == "TIME_WAIT"
+
+
+def test_what_pcapng_says_besides_packets(tmp_path):
+    """Processes, comments, names, drops, packets without a time: told, and saved exactly; without any, no column."""
+    ends = ("10.0.0.1", "10.0.0.2")
+    syn, answer = (
+        wire.ethernet(0x0800, wire.ipv4(*order, wire.tcp(*ports, 1, 2, flags)))
+        for order, ports, flags in ((ends, (1000, 80), "S"), (ends[::-1], (80, 1000), "S."))
+    )
+    name = option(1, bytes([10, 0, 0, 1]) + b"client.example\0") + option(0, b"")
+    lost = option(4, struct.pack("<Q", 100)) + option(5, struct.pack("<Q", 3))
+    marked = option(1, b"look \x1b[2J here") + option(8, struct.pack("<II", 4711, 1)) + option(0, b"")
+    file = tmp_path / "said.pcapng"
+    file.write_bytes(
+        section()
+        + interface()
+        + block(0x80000001, struct.pack("<I", 4711) + option(2, b"curl"))
+        + enhanced(10**12, syn, options=marked)
+        + simple(answer)
+        + block(4, name)
+        + block(5, struct.pack("<III", 0, 0, 0) + lost)
+    )
+    read = analyzer.read(file)
+    schema.check("packets", read.packets)
+    assert list(read.packets["process"].isna()) == [False, True]
+    assert read.packets["process"].iloc[0] == 4711
+    assert (read.capture.processes, read.capture.timeless) == ({4711: "curl"}, 1)
+    assert read.capture.names == {"10.0.0.1": ("client.example",)}
+    assert read.capture.interface_drops == 3
+    comments = pd.DataFrame(read.capture.comments).set_index("frame")
+    assert read.packets.loc[comments.index, "flags"].tolist() == ["S"]
+    read.save(tmp_path / "kept")
+    loaded = analyzer.load(tmp_path / "kept")
+    assert loaded.capture == read.capture
+    pd.testing.assert_frame_equal(loaded.packets, read.packets)
+    assert "\\x1b[2J here" in read.summary()
+    assert "\x1b" not in read.summary() + read._repr_html_()
+    assert "process" not in analyzer.read(LIFE).packets.columns
+
+
+def test_printed_text_is_not_called_cut(tmp_path):
+    """tcpdump prints no payload: that is no snap length."""
+    ticket = tmp_path / "ticket.txt"
+    ticket.write_text("14:12:45.1 IP 10.0.0.1.1000 > 10.0.0.2.80: Flags [P.], seq 1:8, ack 1, win 99, length 7\n")
+    read = analyzer.read(ticket)
+    assert (read.capture.truncated, read.capture.printed, read.packets["length"].tolist()) == (0, True, [7])
+    assert not read.packets["truncated"].any()
+    assert "snap length" not in read.summary()
+    assert "printed by tcpdump" in read.summary()

@@ -16,8 +16,8 @@ from analyzer import errors
 ROOT = pathlib.Path(__file__).parents[1]
 PUBLIC = [
     "Analysis", "AnalyzerError", "CaptureError", "FilterError", "Flow", "InterfaceError", "LiveSession",
-    "MissingDependency", "PermissionDenied", "Settings", "StoreError", "__version__", "analysis_names", "live", "load",
-    "read",
+    "MissingDependency", "PermissionDenied", "Settings", "StoreError", "__version__", "analysis_names", "follow", "live",
+    "load", "read",
 ]  # fmt: skip
 
 
@@ -42,7 +42,7 @@ def test_no_other_name():
 
 
 def test_parameters_are_keyword_only_after_the_first():
-    for function in (analyzer.read, analyzer.live):
+    for function in (analyzer.read, analyzer.live, analyzer.follow):
         first, *others = inspect.signature(function).parameters.values()
         assert first.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
         assert {parameter.kind for parameter in others} == {inspect.Parameter.KEYWORD_ONLY}

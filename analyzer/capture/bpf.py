@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.capture.records import CaptureInfo, Interface, Records, Source
+from analyzer.capture.records import Interface, OuterSource, Records, Source
 from analyzer.capture.words import u16, u32
 from analyzer.errors import FilterError, MissingDependency
 from analyzer.kernel import kernel
@@ -347,24 +347,13 @@ class Filter:
         self._starts[index] = self._compiled[key]
 
 
-class FilteredSource:
+class FilteredSource(OuterSource):
     """A ``Source`` without the records that a capture filter refuses; the others keep their frame numbers."""
 
     def __init__(self, source: Source, bpf: str) -> None:
-        self._source = source
+        super().__init__(source)
         self._filter = Filter(bpf)
-        self.info: CaptureInfo = source.info
         self.info.bpf = bpf
-
-    @property
-    def size_hint(self) -> int | None:
-        """About how many records there will be, before the filter."""
-        return self._source.size_hint
-
-    @property
-    def progress(self) -> float | None:
-        """The source's."""
-        return self._source.progress
 
     def batches(self) -> Iterator[Records]:
         """Yield what passes of each batch, also of those of which nothing does."""
@@ -373,10 +362,7 @@ class FilteredSource:
             self.info.filtered_out += len(records.offset) - len(passed.offset)
             yield passed
 
-    def stop(self) -> None:
-        """Stop the source."""
-        self._source.stop()
 
-    def close(self) -> None:
-        """Close the source."""
-        self._source.close()
+def filtered(source: Source, bpf: str | None) -> Source:
+    """Return the source behind a capture filter, or itself where there is none."""
+    return FilteredSource(source, bpf) if bpf and bpf.strip() else source

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analyzer.capture.bpf import FilteredSource
+from analyzer.capture.bpf import filtered
 from analyzer.capture.follow import FollowedSource
 from analyzer.capture.interfaces import InterfaceTable
 from analyzer.capture.merged import MergedSource
@@ -70,7 +70,7 @@ def open_capture(
         source = FollowedSource(texts, settings)
     else:
         source = FileSource(files[0], settings) if len(files) == 1 else MergedSource(files, settings)
-    return FilteredSource(source, bpf) if bpf and bpf.strip() else source
+    return filtered(source, bpf)
 
 
 class FileSource:

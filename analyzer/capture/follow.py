@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat as modes
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -127,7 +126,7 @@ class FollowedSource:
             _check(path)
         self._paths = paths
         self._set = RotatedSet(paths)
-        self._stop = threading.Event()
+        self._stopped = False  # a mere flag: a signal handler may stop us wherever we are
         self._opened: OpenedFile | None = None
         self._stream: GrowingStream | None = None
         self._backlog: MergedSource | None = None
@@ -146,7 +145,7 @@ class FollowedSource:
 
     def stop(self) -> None:
         """Let ``batches`` end after what is there; from any thread, also from a signal handler."""
-        self._stop.set()
+        self._stopped = True
         if self._backlog:
             self._backlog.stop()
 
@@ -165,9 +164,9 @@ class FollowedSource:
             with contextlib.suppress(CaptureError):  # each of them stands in the damage
                 yield from self._backlog.batches()
             self._backlog.close()
-        while not self._stop.is_set():
+        while not self._stopped:
             if path is None:
-                self._stop.wait(_IDLE_S)
+                self._wait(None)
                 yield self._records(None, 0)
             elif self._open(path):
                 yield from self._follow(path)
@@ -231,7 +230,7 @@ class FollowedSource:
     def _is_left(self) -> bool:
         """Whether to wait for the file at hand no longer."""
         stream = self._stream
-        return self._stop.is_set() or stream is None or stream.rewritten() or self._next() is not None
+        return self._stopped or stream is None or stream.rewritten() or self._next() is not None
 
     def _open(self, path: str) -> bool:
         """Open a file; one that cannot be read is damage, unless it is all that there is."""
@@ -248,7 +247,7 @@ class FollowedSource:
                 self._heads[stream.identity] = stream.head
                 stream.close()
             self._stream = None
-            if not self.info.files and not self._stop.is_set():
+            if not self.info.files and not self._stopped:
                 raise
             self.info.damage.append(Damage(path, 0, str(error).removeprefix(f"{path}: ")))
             return False
@@ -270,7 +269,7 @@ class FollowedSource:
             if count:
                 reader.notes.hand_to(self.info, path)
                 yield self._records(opened, count)
-            if self._stop.is_set():
+            if self._stopped:
                 if stream.limit is None:
                     stream.limit = stream.reached()
                 if not count or opened.compressed:
@@ -285,17 +284,17 @@ class FollowedSource:
                         yield self._records(None, 0)
         reader.notes.hand_to(self.info, path)
         # Who stops in the middle of a record has not met a damaged file.
-        if reader.damage and not (self._stop.is_set() and reader.cut):
+        if reader.damage and not (self._stopped and reader.cut):
             self.info.damage.append(Damage(path, *reader.damage))
         self._heads[stream.identity] = stream.head
         opened.close()
         self._opened = self._stream = None
 
-    def _wait(self, stream: GrowingStream) -> None:
+    def _wait(self, stream: GrowingStream | None) -> None:
         """Wait until there is more to read, for a while."""
         deadline = time.monotonic() + _IDLE_S
-        while not stream.ready() and time.monotonic() < deadline and not self._stop.wait(_POLL_S):
-            pass
+        while not self._stopped and not (stream and stream.ready()) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
 
     def _records(self, opened: OpenedFile | None, count: int) -> Records:
         """The batch just read, or an empty one."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-import os
 import pathlib
 import re
 import select
@@ -49,6 +48,8 @@ _TAG = 4
 _KERNEL_BUFFER = 64 * 1024 * 1024
 #: The longest that a packet waits for others before its batch is handed on, and an empty batch for any.
 _GATHER_S, _IDLE_S = 0.05, 0.1
+#: How long until it is seen that somebody has called ``stop``.
+_LOOK_S = 0.05
 
 
 def interface_names() -> list[str]:
@@ -112,8 +113,6 @@ class LiveSource:
         if self._loopback:
             with contextlib.suppress(OSError):  # an old kernel: _receive drops them too
                 self._socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
-        self._wake, self._waker = os.pipe()
-        os.set_blocking(self._waker, False)
         self._stopped = False
         self._closed = False
 
@@ -130,9 +129,6 @@ class LiveSource:
     def stop(self) -> None:
         """Let ``batches`` end after what is there; from any thread, also from a signal handler."""
         self._stopped = True
-        if not self._closed:
-            with contextlib.suppress(OSError):
-                os.write(self._waker, b"!")
 
     def close(self) -> None:
         """Close the socket; may be called again."""
@@ -141,8 +137,6 @@ class LiveSource:
         self._count_drops()
         self._closed = self._stopped = True
         self._sniffer.close()
-        os.close(self._wake)
-        os.close(self._waker)
 
     def batches(self) -> Iterator[Records]:
         """Yield what came, every 50 ms while packets come; an empty batch every 100 ms while none do.
@@ -210,12 +204,12 @@ class LiveSource:
         raise InterfaceError(f"{self._interface}: the interface has gone away. Those here now: {_those_here()}.")
 
     def _wait(self, deadline: float) -> bool:
-        """Wait for a packet; False when the time is up or ``stop`` was called."""
+        """Wait for a packet, at most until it is time to look around; False when the time is up or ``stop`` was called."""
         left = deadline - time.monotonic()
         if left <= 0:
             return False
-        ready, _, _ = select.select([self._socket.fileno(), self._wake], [], [], left)
-        return bool(ready) and not self._stopped
+        select.select([self._socket.fileno()], [], [], min(left, _LOOK_S))
+        return not self._stopped
 
     def _receive(self, view: memoryview, columns: Columns, index: int) -> int:
         """Take one packet into the view, leaving room for a tag before it.

@@ -56,7 +56,7 @@ class Comment:
     """What somebody wrote into a capture (pcapng's opt_comment)."""
 
     file: str
-    frame: int | None  #: the packet that it is about, by its number in that file (``Records.file_frame``)
+    frame: int | None  #: the packet that it is about, by its number in that file (`packets.file_frame`, else `frame`)
     interface: int | None  #: the interface that it is about; with neither it is about the whole section
     text: str
 
@@ -84,6 +84,7 @@ class CaptureInfo:
     names: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  #: pcapng: address -> its names
     processes: dict[int, str] = dataclasses.field(default_factory=dict)  #: macOS's pcapng: process id -> name
     bpf: str | None = None
+    printed: bool = False  #: tcpdump's printed text: of the packets there is what it prints of headers, and no payload
 
 
 class Source(Protocol):
@@ -112,3 +113,33 @@ class Source(Protocol):
     def close(self) -> None:
         """Close what is open; called once, also after an error."""
         ...
+
+
+class OuterSource:
+    """A ``Source`` around another one, for those that only change its batches."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.info: CaptureInfo = source.info
+
+    @property
+    def size_hint(self) -> int | None:
+        """About how many records there will be, as the source knows it."""
+        return self._source.size_hint
+
+    @property
+    def progress(self) -> float | None:
+        """The part read so far, as the source knows it."""
+        return self._source.progress
+
+    def batches(self) -> Iterator[Records]:
+        """Yield the source's batches."""
+        return self._source.batches()
+
+    def stop(self) -> None:
+        """Let the batches end."""
+        self._source.stop()
+
+    def close(self) -> None:
+        """Close what is open."""
+        self._source.close()

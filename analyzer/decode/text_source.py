@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyzer.capture.bpf import FilteredSource
+from analyzer.capture.bpf import filtered
 from analyzer.capture.files import Path, open_capture
 from analyzer.capture.opened import NotACapture
-from analyzer.capture.records import CaptureInfo, Damage, Interface, Records
+from analyzer.capture.records import CaptureInfo, Damage, Interface, OuterSource, Records
+from analyzer.capture.rotation import is_capture
 from analyzer.decode.printed_packets import Names, Packet, packets, timed
 from analyzer.decode.tcpdump_text import Line, parse
+from analyzer.errors import CaptureError
 from analyzer.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,13 +34,15 @@ _MOST_BYTES = 1 << 30
 _DEFAULTS = Settings()
 
 
-def open_source(paths: Path | Sequence[Path], *, bpf: str | None = None, settings: Settings = _DEFAULTS) -> Source:
+def open_source(
+    paths: Path | Sequence[Path], *, bpf: str | None = None, follow: bool = False, settings: Settings = _DEFAULTS
+) -> Source:
     """Open what ``open_capture`` opens, and tcpdump's printed text.
 
     Parameters
     ----------
-    paths, bpf, settings
-        As for ``open_capture``. A single file or ``-`` may hold text; it is told by its content.
+    paths, bpf, follow, settings
+        As for ``open_capture``. A single file or ``-`` may hold text; it is told by its content, and cannot be followed.
 
     Raises
     ------
@@ -47,9 +51,12 @@ def open_source(paths: Path | Sequence[Path], *, bpf: str | None = None, setting
     """
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
     path = os.fsdecode(named[0]) if len(named) == 1 else None
+    if follow:
+        if path is not None and _holds_text(path):
+            raise CaptureError(f"{path}: this is text. Only captures can be followed (tcpdump -w); read it as it is.")
+        return open_capture(named, bpf=bpf, follow=True, settings=settings)
     if path == _STDIN:
-        source: Source = PipedSource(settings)
-        return FilteredSource(source, bpf) if bpf and bpf.strip() else source
+        return filtered(PipedSource(settings), bpf)
     try:
         return open_capture(named, bpf=bpf, settings=settings)
     except NotACapture as error:
@@ -58,14 +65,21 @@ def open_source(paths: Path | Sequence[Path], *, bpf: str | None = None, setting
         text = TextSource(path, settings)
         if not text.load():
             raise
-    return FilteredSource(text, bpf) if bpf and bpf.strip() else text
+    return filtered(text, bpf)
 
 
 def _is_text(begun: bytes) -> bool:
     return bool(begun) and b"\0" not in begun[:_LOOK]
 
 
-class PipedSource:
+def _holds_text(path: str) -> bool:
+    if not os.path.isfile(path) or is_capture(path):
+        return False
+    with open(path, "rb") as file:
+        return _is_text(file.read(_LOOK))
+
+
+class PipedSource(OuterSource):
     """Standard input: a capture, or text. What it is shows when the first batch is asked for.
 
     Parameters
@@ -76,18 +90,7 @@ class PipedSource:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._source: Source = open_capture(_STDIN, settings=settings)
-        self.info = self._source.info
-
-    @property
-    def size_hint(self) -> int | None:
-        """About how many records there will be, where it is known."""
-        return self._source.size_hint
-
-    @property
-    def progress(self) -> float | None:
-        """The part read so far, where it is known."""
-        return self._source.progress
+        super().__init__(open_capture(_STDIN, settings=settings))
 
     def batches(self) -> Iterator[Records]:
         """Yield the records."""
@@ -101,14 +104,6 @@ class PipedSource:
                 raise
             self._source = text
             yield from text.batches()
-
-    def stop(self) -> None:
-        """Let the batches end."""
-        self._source.stop()
-
-    def close(self) -> None:
-        """Close what is open."""
-        self._source.close()
 
 
 class TextSource:
@@ -133,6 +128,7 @@ class TextSource:
 
     def __init__(self, path: str, settings: Settings, info: CaptureInfo | None = None, begun: bytes = b"") -> None:
         self.info = info or CaptureInfo(files=[path])
+        self.info.printed = True
         self._path = path
         self._room = settings.batch_records
         self._begun = begun

@@ -28,6 +28,9 @@ ABOUT_THE_CAPTURE = frozenset(
 AT_REST = frozenset({"UNKNOWN", "CLOSED", "LISTEN"})
 """States in which a connection is not left waiting for anything."""
 
+COMMENTS_SHOWN = 3
+"""Of the comments in a capture; the others are counted."""
+
 ORDINARY = ("TIME_WAIT", "ESTABLISHED")
 """States in which healthy connections are found too; they are said last."""
 
@@ -213,6 +216,8 @@ def _remarks(capture: Capture, troubles: dict[str, Trouble], connections: int) -
     remarks = [Remark("error", f"{d.file}, byte {d.offset}: {d.what}; read up to there") for d in capture.damage]
     if capture.kernel_drops:
         remarks.append(Remark("error", f"the kernel dropped {capture.kernel_drops:,} packets while capturing"))
+    if capture.interface_drops:
+        remarks.append(Remark("error", f"the interface lost {capture.interface_drops:,} packets while capturing"))
     phrases = (
         ("segment-not-captured", "warning", "{n} in the sequence numbers: lost on the way here, or by the capture"),
         ("ack-of-unseen", "warning", "{n} acknowledged that the capture never saw: it lost packets"),
@@ -237,7 +242,30 @@ def _remarks(capture: Capture, troubles: dict[str, Trouble], connections: int) -
         remarks.append(Remark("note", f"{_counted(capture.copies, 'packet')} seen again on another interface"))
     for reason, count in sorted(capture.skipped.items(), key=lambda item: -item[1]):
         remarks.append(Remark("note", f"{_counted(count, 'record')} skipped: {reason}"))
-    return remarks
+    return [*remarks, *_notes(capture)]
+
+
+def _notes(capture: Capture) -> list[Remark]:
+    """Say what a capture brings besides packets."""
+    said = []
+    if capture.printed:
+        said.append("printed by tcpdump: what it prints of headers, no payload")
+    if capture.timeless:
+        said.append(f"{_counted(capture.timeless, 'record')} without a time of their own, taken as the previous one's")
+    for comment in capture.comments[:COMMENTS_SHOWN]:
+        frame = "" if comment.frame is None else f" on frame {comment.frame}"
+        file = f" of {comment.file}" if len(capture.files) > 1 else ""
+        said.append(f"comment{frame}{file}: {comment.text}")
+    more = len(capture.comments[COMMENTS_SHOWN:]) + capture.comments_left_out
+    if more:
+        said.append(f"{_counted(more, 'more comment')}: Analysis.capture.comments")
+    if capture.names:
+        addresses = "1 address" if len(capture.names) == 1 else f"{len(capture.names):,} addresses"
+        said.append(f"names of {addresses}: Analysis.capture.names")
+    if capture.processes:
+        processes = "1 process" if len(capture.processes) == 1 else f"{len(capture.processes):,} processes"
+        said.append(f"{processes} named: packets.process, Analysis.capture.processes")
+    return [Remark("note", text) for text in said]
 
 
 def _counted(count: int, noun: str) -> str:

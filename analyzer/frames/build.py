@@ -70,13 +70,21 @@ class Tracking:
         self.options = packets.new_options()
         self.located = self.replayed = self.rows = 0
         self.last_ns = 0
+        self._processes: list[tuple[Rows, Rows]] = []  #: frames and process ids, of the batches that have any
 
     def feed(self, records: Records) -> None:
         """Take in a batch of records."""
+        self.note(records)
         self._batch.decode(records)
         self.locate(self._batch)
         self.replay(self._batch)
         self.write(self._batch)
+
+    def note(self, records: Records) -> None:
+        """Keep which process each record belongs to; most captures do not know."""
+        if len(records.process) and records.process.max() >= 0:
+            known = records.process >= 0
+            self._processes.append((records.frame[known], records.process[known]))
 
     # The three steps of a batch. ``locate`` keeps to the flow table, the others keep away from it: so a thread of its own
     # may read, decode and locate the next batch while this one is replayed and written.
@@ -139,7 +147,7 @@ class Tracking:
     def snapshot(self) -> Tracking:
         """Copy what ``conclude`` changes, so that a live session can go on after its frames were made."""
         copy = Tracking(self.settings)
-        copy._skipped = self._skipped.copy()
+        copy._skipped, copy._processes = self._skipped.copy(), self._processes
         copy.table = self.table
         flows = int(self.connections.counts[0])
         copy.connections = connection.Connections(
@@ -158,6 +166,28 @@ class Tracking:
         tracked = self.snapshot()
         tracked.conclude()
         return _frames(tracked, info)
+
+    def news(self, info: CaptureInfo, segments: int, troubles: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Make the rows of `packets` and `anomalies` that came after so many of each.
+
+        The cost is that of the new rows. Their categories are these rows' own; what only the end shows is not among them.
+        """
+        columns = packets.between(self.columns, segments, self.rows)
+        known = np.unique(np.concatenate([columns.source, columns.destination]))
+        columns = columns._replace(
+            source=np.searchsorted(known, columns.source).astype(np.int32),
+            destination=np.searchsorted(known, columns.destination).astype(np.int32),
+        )
+        names = addresses.AddressWords(self.table.addresses[known])
+        anomalies = self.log.anomalies[troubles : int(self.log.counts[1])].copy()
+        moved = None
+        flows = self.connections.flows[: int(self.connections.counts[0])]
+        forged = flows["marks"] & connection.MARK_FORGED != 0
+        if forged.any():
+            moved = _places(forged, flows)
+            _move(anomalies, moved)
+        rows = packet_frame.packets(columns, self.rows - segments, names, info, moved, self._processes, segments)
+        return made(rows), made(row_frames.anomalies(anomalies))
 
 
 def analyse(source: Source, settings: Settings | None = None, progress: Progress | None = None) -> Frames:
@@ -184,6 +214,7 @@ def analyse(source: Source, settings: Settings | None = None, progress: Progress
         records = next(batches, None)
         if records is None:
             return None
+        tracking.note(records)
         batch.decode(records)
         tracking.locate(batch, source.size_hint)
         return batch
@@ -215,16 +246,14 @@ def _frames(tracked: Tracking, info: CaptureInfo) -> Frames:
     moved = None
     forged = flows["marks"] & connection.MARK_FORGED != 0
     if forged.any():
-        flows, ends, moved = _without(forged, flows, ends)
-        numbers, turned = moved
+        moved = _places(forged, flows)
         for rows in (transitions, anomalies):
-            turn = turned[rows["flow"]] & (rows["endpoint"] >= 0)
-            rows["endpoint"][turn] = 1 - rows["endpoint"][turn]
-            rows["flow"] = numbers[rows["flow"]]
+            _move(rows, moved)
+        flows, ends = _without(forged, flows, ends, moved[0])
     # The arrays are worked out beside the importing of pandas; the plans are made frames when it is there.
     with concurrent.futures.ThreadPoolExecutor(1) as beside, _short_turns():
         beside.submit(importlib.import_module, "pandas")
-        packet_plan = packet_frame.packets(tracked.columns, tracked.rows, names, info, moved)
+        packet_plan = packet_frame.packets(tracked.columns, tracked.rows, names, info, moved, tracked._processes)
         tracked.columns = packets.new_columns(0)  # what became a frame lives on there; the rest is given back
         transition_plan = row_frames.transitions(transitions, flows, pairs, names)
         flow_plan = flow_frame.flows(flows, ends, pairs, names, anomalies)
@@ -251,11 +280,10 @@ def _short_turns() -> Iterator[None]:
         sys.setswitchinterval(usual)
 
 
-def _without(forged: Rows, flows: Rows, ends: Rows) -> tuple[Rows, Rows, tuple[Rows, Rows]]:
+def _places(forged: Rows, flows: Rows) -> tuple[Rows, Rows]:
     """Leave flows out that a forged SYN opened: what they have belongs to the connection that it was aimed at.
 
-    Returns the other flows, their ends, and of each of the old ones the number that it has now and whether its client is
-    the server there.
+    Returns of each flow the number that it has then, and whether its client is the server there.
     """
     numbers = np.cumsum(~forged, dtype=np.int32) - np.int32(1)
     turned = np.zeros(len(flows), bool)
@@ -263,6 +291,19 @@ def _without(forged: Rows, flows: Rows, ends: Rows) -> tuple[Rows, Rows, tuple[R
         earlier = flows["earlier"][number]
         numbers[number] = numbers[earlier]
         turned[number] = turned[earlier] ^ (flows["client_side"][number] != flows["client_side"][earlier])
+    return numbers, turned
+
+
+def _move(rows: Rows, places: tuple[Rows, Rows]) -> None:
+    """Give rows of the log the numbers and the ends that their flows have in the frames."""
+    numbers, turned = places
+    turn = turned[rows["flow"]] & (rows["endpoint"] >= 0)
+    rows["endpoint"][turn] = 1 - rows["endpoint"][turn]
+    rows["flow"] = numbers[rows["flow"]]
+
+
+def _without(forged: Rows, flows: Rows, ends: Rows, numbers: Rows) -> tuple[Rows, Rows]:
+    """The flows that no forged SYN opened, and their ends."""
     kept = flows[~forged]
     kept["earlier"] = np.where(kept["earlier"] < 0, -1, numbers[kept["earlier"]])
-    return kept, ends[np.repeat(~forged, 2)], (numbers, turned)
+    return kept, ends[np.repeat(~forged, 2)]

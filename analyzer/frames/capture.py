@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from analyzer.capture.records import CaptureInfo, Damage
+from analyzer.capture.records import CaptureInfo, Comment, Damage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,14 @@ class Capture:
     truncated: int  #: segments that the snap length cut
     copies: int  #: segments that are another sight of the same packet
     damage: tuple[Damage, ...]  #: where a file stopped being readable; all before it was read
-    kernel_drops: int | None  #: live: what the kernel had no room for
+    kernel_drops: int | None  #: packets that the kernel had no room for: live, or as pcapng or snoop has counted them
+    interface_drops: int | None  #: packets that the interface or its driver lost, where pcapng has counted them
+    timeless: int  #: records without a time of their own (pcapng's simple packets): they have the previous one's
+    comments: tuple[Comment, ...]  #: what somebody wrote into it, the first thousand; ``pd.DataFrame(comments)``
+    comments_left_out: int  #: how many more there are
+    names: dict[str, tuple[str, ...]]  #: address -> its names, as the capturing host had resolved them (pcapng)
+    processes: dict[int, str]  #: process id -> name (macOS's pcapng); `packets.process` has each segment's
+    printed: bool  #: tcpdump's printed text: there is what it prints of headers, and no payload
     bpf: str | None
     first: pd.Timestamp | None  #: time of the first segment, UTC
     last: pd.Timestamp | None  #: time of the last one
@@ -63,7 +70,8 @@ class Capture:
     def as_json(self) -> dict[str, Any]:
         """Return what ``from_json`` takes: numbers, texts, lists."""
         plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        plain["damage"] = [dataclasses.asdict(damage) for damage in self.damage]
+        for name in ("damage", "comments"):
+            plain[name] = [dataclasses.asdict(entry) for entry in plain[name]]
         for name in ("first", "last"):
             plain[name] = None if plain[name] is None else int(plain[name].as_unit("ns").value)
         return plain
@@ -77,6 +85,9 @@ class Capture:
         for name in ("files", "formats", "link_types", "interfaces"):
             known[name] = tuple(known[name])
         known["damage"] = tuple(Damage(**damage) for damage in known["damage"])
+        known["comments"] = tuple(Comment(**comment) for comment in known["comments"])
+        known["names"] = {address: tuple(names) for address, names in known["names"].items()}
+        known["processes"] = {int(number): name for number, name in known["processes"].items()}
         for name in ("first", "last"):
             known[name] = None if known[name] is None else pd.Timestamp(known[name], unit="ns", tz="UTC")
         return cls(**known)
@@ -101,6 +112,13 @@ def describe(info: CaptureInfo, skipped: dict[str, int], packets: pd.DataFrame) 
         copies=int(packets["copy_of"].notna().sum()),
         damage=tuple(info.damage),
         kernel_drops=info.kernel_drops,
+        interface_drops=info.interface_drops,
+        timeless=info.timeless,
+        comments=tuple(info.comments),
+        comments_left_out=info.comments_left_out,
+        names=dict(info.names),
+        processes=dict(info.processes),
+        printed=info.printed,
         bpf=info.bpf,
         first=times.min() if len(times) else None,
         last=times.max() if len(times) else None,

@@ -13,6 +13,8 @@ from analyzer.frames import vocabulary as v
 from analyzer.tracker.packets import look_up, mark_present
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from analyzer.capture.records import CaptureInfo
     from analyzer.frames.addresses import AddressWords
     from analyzer.tracker.packets import OptionColumns, PacketColumns
@@ -25,10 +27,20 @@ def flag_letters(bits: int) -> str:
     return "".join(letter for bit, letter in enumerate(_LETTERS) if bits >> bit & 1) or "none"
 
 
-def packets(columns: PacketColumns, rows: int, names: AddressWords, info: CaptureInfo, moved: Any = None) -> c.Plan:
+def packets(
+    columns: PacketColumns,
+    rows: int,
+    names: AddressWords,
+    info: CaptureInfo,
+    moved: Any = None,
+    processes: Sequence[tuple[Any, Any]] = (),
+    before: int = 0,
+) -> c.Plan:
     """One row per TCP segment; see the schema.
 
     moved: each flow's number in the frames and whether its ends change places there; None if all are as they were.
+    processes: frames and their process ids, batch by batch, for the frames of which it is known.
+    before: so many rows have come before the first of these.
     """
     tracked = columns.flow[:rows]
     flow = tracked
@@ -59,7 +71,7 @@ def packets(columns: PacketColumns, rows: int, names: AddressWords, info: Captur
         "vlan": c.no_integers(rows, np.uint16)
         if c.is_constant(vlan)
         else c.integers((np.maximum(vlan, 1) - 1).astype(np.uint16), vlan == 0),
-        "truncated": c.optional(columns, "truncated", rows),
+        "truncated": c.constant(False, rows, bool) if info.printed else c.optional(columns, "truncated", rows),
         "from_client": from_client,
         "src": c.addresses(columns.source[:rows], names),
         "sport": columns.sport[:rows],
@@ -95,16 +107,35 @@ def packets(columns: PacketColumns, rows: int, names: AddressWords, info: Captur
         names_of_files = tuple(dict.fromkeys(info.files))  # a file may have been named twice
         place = np.array([names_of_files.index(name) for name in info.files], np.int32)
         data["file"] = c.words(c.narrow(place[columns.file[:rows]], len(names_of_files)), names_of_files)
-        data["file_frame"] = np.where(own == 0, frame_ahead + np.arange(1, rows + 1), own)
-    return c.Plan(data, _index(frame_ahead))
+        data["file_frame"] = np.where(own == 0, _frames(frame_ahead, before), own)
+    if processes and rows:
+        process = _process(_frames(frame_ahead, before), processes)
+        if process is not None:
+            data["process"] = process
+    return c.Plan(data, _index(frame_ahead, before))
 
 
-def _index(ahead: Any) -> c.Made:
+def _frames(ahead: Any, before: int) -> Any:
+    return ahead + np.arange(before + 1, before + len(ahead) + 1)
+
+
+def _index(ahead: Any, before: int) -> c.Made:
     """The frame numbers; a range, which takes no memory, where every record is a segment."""
     rows = len(ahead)
     if not rows or ahead[0] == ahead[-1]:  # they never go back
-        return c.numbered(rows, "frame", int(ahead[0]) + 1 if rows else 1)
-    return c.indexed(ahead + np.arange(1, rows + 1), "frame")
+        return c.numbered(rows, "frame", before + (int(ahead[0]) if rows else 0) + 1)
+    return c.indexed(_frames(ahead, before), "frame")
+
+
+def _process(frames: Any, processes: Sequence[tuple[Any, Any]]) -> Any:
+    """Each frame's process id; None where none of them is known."""
+    near = [batch for batch in processes if batch[0][0] <= frames[-1] and batch[0][-1] >= frames[0]]
+    if not near:
+        return None
+    known, ids = (np.concatenate(parts) for parts in zip(*near, strict=True))  # frames only go up
+    at = np.minimum(np.searchsorted(known, frames), len(known) - 1)
+    found = known[at] == frames
+    return c.integers(np.where(found, ids[at], 0).astype(np.uint32), ~found) if found.any() else None
 
 
 def _flags(bits: Any) -> c.Made:

@@ -120,6 +120,11 @@ MERGED: tuple[Column, ...] = (
 )
 """What `packets` has besides, at its end, when several files were read as one."""
 
+PROCESS = Column(
+    "process", "UInt32", "process id", "who sent or got it on the capturing host; NA where it is not said", "pcapng"
+)
+"""What `packets` has as its last column when the capture names processes (macOS's tcpdump writes them)."""
+
 OPTIONS = Schema(
     "One row per segment that carries options other than timestamps",
     _FRAME,
@@ -265,7 +270,7 @@ SCHEMAS: Mapping[str, Schema] = {
 
 def column(frame_name: str, name: str) -> Column:
     """Return the column's declaration; KeyError where the frame has none of that name."""
-    for candidate in (*SCHEMAS[frame_name].columns, *(MERGED if frame_name == "packets" else ())):
+    for candidate in (*SCHEMAS[frame_name].columns, *((*MERGED, PROCESS) if frame_name == "packets" else ())):
         if candidate.name == name:
             return candidate
     raise KeyError(f"{frame_name} has no column {name}")
@@ -298,9 +303,9 @@ def check(frame_name: str, frame: pd.DataFrame) -> None:
     schema = SCHEMAS[frame_name]
     wanted = [column.name for column in schema.columns]
     found = list(frame.columns)
-    merged = [column.name for column in MERGED]
-    if frame_name == "packets" and found[-len(merged) :] == merged:
-        wanted += merged
+    if frame_name == "packets":
+        for more in ([merged.name for merged in MERGED], [PROCESS.name]):
+            wanted += more if set(more) <= set(found) else []
     wrong = [f"column {name} is missing" for name in wanted if name not in found]
     wrong += [f"column {name} is not in the schema" for name in found if name not in wanted]
     if not wrong and found != wanted:
@@ -357,6 +362,12 @@ def markdown() -> str:
         lines += ["", f"## `{name}`", "", f"{schema.title}; {index}.", "", *_table(schema.columns)]
         if name == "packets":
             lines += ["", "When several files were read as one, at the end:", "", *_table(MERGED)]
+            lines += [
+                "",
+                "When the capture names processes (`Capture.processes`), as the last:",
+                "",
+                *_table((PROCESS,)),
+            ]
         for column in schema.columns:
             if column.vocabulary:
                 lines += ["", f"`{column.name}`: " + ", ".join(f"`{word}`" for word in column.vocabulary) + "."]

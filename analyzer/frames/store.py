@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT = "tcp-handshake-analyzer"
-VERSION = 1
+VERSION = 2
 STORED = ("packets", "options", "flows", "transitions", "anomalies", "findings")
 _INDEX = "__index__"
 _ROWS = 1 << 20  #: of one row group

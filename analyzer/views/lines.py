@@ -18,7 +18,7 @@ from analyzer.diagnosis.first_questions import socket_name
 from analyzer.views.text import paint, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     import pandas as pd
 
@@ -60,6 +60,19 @@ class PacketLines:
         if troubles:
             parts.append(paint("! " + ", ".join(troubles), "warning", self._color))
         return " ".join(parts).rstrip()
+
+
+def selected(
+    news: Iterable[tuple[pd.DataFrame, pd.DataFrame]], flow: int | None, count: int | None
+) -> Iterator[tuple[pd.DataFrame, pd.DataFrame]]:
+    """Yield of a session's news the segments of one flow, or all, and no more than so many."""
+    for packets, anomalies in news:
+        shown = packets if flow is None else packets[packets["flow"] == flow]
+        yield (shown if count is None else shown.head(count)), anomalies
+        if count is not None:
+            count -= len(shown)
+            if count <= 0:
+                return
 
 
 def flow_text(number: int, row: Any, packets: pd.DataFrame) -> str:

@@ -1,12 +1,14 @@
-"""The terminal: what goes to stdout and what to stderr, colour or not, how wide, and the progress bar."""
+"""The terminal: what goes to stdout and what to stderr, colour or not, how wide, the progress bar, and Ctrl-C."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
 PROGRESS_AFTER_S = 0.5
@@ -21,6 +23,14 @@ def talk(what: object, code: int = 0) -> int:
     return code
 
 
+def announce() -> None:
+    """Say that the first use takes its time, if this is it."""
+    from analyzer import kernel
+
+    if not kernel.is_warm():
+        talk("first use of this version: compiling takes some seconds, once")
+
+
 def colored(wish: str, output: str | None) -> bool:
     """Whether to colour: as wished, else on a terminal that can, unless NO_COLOR is set (https://no-color.org)."""
     if wish != "auto":
@@ -32,6 +42,28 @@ def colored(wish: str, output: str | None) -> bool:
 def width() -> int:
     """Return the columns to fill: the terminal's, or generously many where there is none."""
     return max(60, min(160, shutil.get_terminal_size((100, 24)).columns)) if sys.stdout.isatty() else 160
+
+
+@contextlib.contextmanager
+def ended_by_interrupt(finish: Callable[[], None]) -> Iterator[None]:
+    """Have the first Ctrl-C, or SIGTERM, call this and go on; the second one interrupts."""
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+
+    def restore() -> None:
+        for number in numbers:
+            signal.signal(number, before[number])
+
+    def handle(*_: object) -> None:
+        restore()
+        finish()
+
+    for number in numbers:
+        signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        restore()
 
 
 class Progress:
@@ -81,3 +113,11 @@ class Output:
             self._file.close()
         else:
             sys.stdout.buffer.flush()
+
+
+def write_lines(lines: Iterable[str], out: IO[bytes], *, flush: bool = False) -> None:
+    """Write lines as they are; flush: each at once."""
+    for line in lines:
+        out.write(line.encode("utf-8", "backslashreplace") + b"\n")
+        if flush:
+            out.flush()

@@ -96,6 +96,8 @@ def capture(**more) -> Capture:
     ordinary = {
         "files": ("a.pcap",), "formats": ("pcap (microseconds, little-endian)",), "link_types": ("EN10MB",),
         "interfaces": (), "records": 10, "bytes": 1000, "segments": 10, "skipped": {}, "filtered_out": 0,
-        "truncated": 0, "copies": 0, "damage": (), "kernel_drops": None, "bpf": None, "first": START, "last": at(60),
+        "truncated": 0, "copies": 0, "damage": (), "kernel_drops": None, "interface_drops": None,
+        "timeless": 0, "comments": (), "comments_left_out": 0, "names": {}, "processes": {}, "printed": False, "bpf": None,
+        "first": START, "last": at(60),
     }  # fmt: skip
     return Capture(**(ordinary | more))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import analyzer
 from analyzer.analysis import Analysis
-from analyzer.capture.records import Damage
+from analyzer.capture.records import Comment, Damage
 from analyzer.errors import StoreError
 from analyzer.frames import schema, store
 from analyzer.settings import Settings
@@ -32,7 +32,11 @@ def analysis() -> Analysis:
     frames["packets"]["src"] = frames["packets"]["src"].cat.set_categories(["zz", "10.0.0.1", "unused"])
     frames["transitions"].index = pd.RangeIndex(len(frames["transitions"]))
     settings = Settings(time_wait_s=30.0)
-    capture = made.capture(damage=(Damage("a.pcap", 99, "cut"),), skipped={"ARP": 3}, kernel_drops=1)
+    capture = made.capture(
+        damage=(Damage("a.pcap", 99, "cut"),), skipped={"ARP": 3}, kernel_drops=1, interface_drops=2, timeless=3,
+        comments=(Comment("a.pcap", 7, None, "here"), Comment("a.pcap", None, 0, "\x1b[2J")), comments_left_out=4,
+        names={"10.0.0.1": ("a", "b")}, processes={17: "curl"}, printed=True,
+    )  # fmt: skip
     return Analysis(frames, capture, ("10.0.0.1",), settings)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html.parser
 
 from analyzer.analysis import Analysis
+from analyzer.capture.records import Comment
 from analyzer.frames import schema, store
 from tests.frames import made
 
@@ -61,11 +62,14 @@ def test_a_connections_card():
 
 
 def test_hostile_text_stays_text():
-    source = analysis(files=(HOSTILE,), formats=(HOSTILE,), link_types=("x" + HOSTILE,), skipped={HOSTILE: 2})
+    comments = (Comment("a.pcap", 1, None, HOSTILE),)
+    source = analysis(
+        files=(HOSTILE,), formats=(HOSTILE,), link_types=("x" + HOSTILE,), skipped={HOSTILE: 2}, comments=comments
+    )
     page = Page(source._repr_html_())
     assert not {"script", "img"} & set(page.tags)
     assert page.attributes <= {"class"}
-    assert page.text.count("alert('x')") == 4  # file, format, link type, reason
+    assert page.text.count("alert('x')") == 5  # file, format, link type, reason, comment
     assert "\x1b" not in page.text
 
 

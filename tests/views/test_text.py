@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analyzer.analysis import Analysis
+from analyzer.capture.records import Comment
 from analyzer.frames import schema, store
 from analyzer.views import text
 from tests.frames import made
@@ -66,6 +67,24 @@ def test_hostile_names_are_shown_not_obeyed():
     assert all(character.isprintable() or character == "\n" for character in said)
     assert "\\x1b[2J" in said
     assert len(said.splitlines()) == len(analysis(skipped={"x": 1}, bpf="x").summary().splitlines())
+
+
+def test_what_a_capture_brings_besides_packets():
+    said = analysis(
+        interface_drops=5, timeless=1, names={"10.0.0.1": ("a",)}, processes={1: "a", 2: "b"}, comments_left_out=2,
+        comments=(Comment("a.pcap", 3, None, "look here"), *[Comment("a.pcap", None, None, HOSTILE)] * 3),
+    ).summary(width=1000)  # fmt: skip
+    for phrase in (
+        "error  the interface lost 5 packets while capturing",
+        "note   1 record without a time of their own",
+        "note   comment on frame 3: look here",
+        "note   3 more comments: Analysis.capture.comments",
+        "note   names of 1 address: Analysis.capture.names",
+        "note   2 processes named: packets.process",
+    ):
+        assert phrase in said
+    assert all(character.isprintable() or character == "\n" for character in said)
+    assert "printed by tcpdump" in analysis(printed=True).summary()
 
 
 @given(st.text())
