@@ -280,8 +280,8 @@ def read(
     Parameters
     ----------
     paths : path or sequence of paths
-        A pcap or pcapng file, plain or compressed with gzip or zstd; a folder of them; several, which are read as one
-        capture in time order; ``"-"`` for a pipe on standard input. One file or the pipe may also hold tcpdump's
+        A pcap, pcapng or snoop file, plain or in gzip, zstd, xz or lz4; a folder of them or a pattern; several, which are
+        read as one capture in time order; ``"-"`` for a pipe on standard input. One file or the pipe may also hold tcpdump's
         printed text, with anything around it: its segments are read as packets without payload.
     bpf : str, optional
         A capture filter in libpcap's language, applied to the file.

@@ -302,9 +302,9 @@ class Commands(click.Group):
 def commands() -> None:
     """Read packet captures; say in which TCP state both ends of every connection are, and how that is known.
 
-    CAPTURE is a pcap or pcapng file, plain, gzip or zstd, a folder of them, or - for a pipe (tcpdump -w - | analyzer
-    read -). Several are read as one. What follows them is a capture filter in tcpdump's language; -- separates the two
-    where a file has the name of a filter's word.
+    CAPTURE is a pcap, pcapng or snoop file, plain or in gzip, zstd, xz or lz4; a folder of them, or a pattern; text that
+    tcpdump printed; or - for a pipe (tcpdump -w - | analyzer read -). Several captures are read as one. What follows them
+    is a capture filter in tcpdump's language; -- separates the two where a file has the name of a filter's word.
 
     Exit codes: 0 analysed, 1 run-time error, 2 usage, 3 --fail-on matched, 4 --strict and the input was damaged.
     """

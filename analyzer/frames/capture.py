@@ -13,12 +13,23 @@ if TYPE_CHECKING:
 LINK_NAMES = {
     0: "NULL",
     1: "EN10MB",
+    7: "ARCNET",
+    9: "PPP",
+    10: "FDDI",
     12: "RAW",
+    14: "RAW",
+    50: "PPP_SERIAL",
     101: "RAW",
+    104: "C_HDLC",
+    105: "IEEE802_11",
     108: "LOOP",
     113: "LINUX_SLL",
+    127: "IEEE802_11_RADIO",
+    192: "PPI",
     228: "IPV4",
     229: "IPV6",
+    239: "NFLOG",
+    242: "IPOIB",
     276: "LINUX_SLL2",
 }
 """tcpdump's names (``-y``, https://www.tcpdump.org/linktypes.html) of what is decoded here."""

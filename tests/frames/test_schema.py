@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 
 import analyzer
+from analyzer.decode.layers import FORMATS
 from analyzer.frames import schema, vocabulary
+from analyzer.frames.capture import LINK_NAMES
 from analyzer.tracker.states import State
 from tests.frames import made
 
@@ -91,3 +93,7 @@ def test_the_documentation_is_printed_from_the_schema():
         [sys.executable, "-m", "analyzer.frames.schema"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout
     assert printed == (ROOT / "docs" / "frames.md").read_text(), "make docs"
+
+
+def test_every_link_type_that_is_decoded_has_tcpdumps_name():
+    assert {link for row in FORMATS for link in row.links} <= set(LINK_NAMES)
