@@ -378,7 +378,9 @@ def test_tcpdump(tmp_path: pathlib.Path, arguments: list[str], name: str, follow
     assert source.info.damage == []
     assert numbers == list(range(3000))
     assert (len(source.info.files) >= 2) == (arguments != ["-U"])  # -G: as many as seconds were touched
-    written = {str(path) for path in tmp_path.glob("cap*")}
+    written = {
+        str(path) for path in tmp_path.glob("cap*") if path.stat().st_size > 24
+    }  # -G may write one without packets
     assert set(source.info.files) == written
     if "-W" in arguments:
         assert len(written) == 2  # the rest has been written over
