@@ -47,7 +47,7 @@ def ipv4(data: Any, start: int, end: int, wire_end: int, segment: Any) -> tuple[
     if data[start] >> 4 != 4 or header < 20:
         return _IP_MALFORMED, start, 0
     total = u16(data, start + 2)
-    if total == 0:
+    if total == 0 or (segment.quoted and total < header):  # stacks spoil the length in what they quote
         total = min(wire_end - start, _LONGEST)
     if total < header:
         return _IP_MALFORMED, start, 0

@@ -122,7 +122,7 @@ PAIR_STATE = np.dtype(
 
 
 class Connections(NamedTuple):
-    """The arrays of all incarnations. counts: [flows, streams]."""
+    """The arrays of all incarnations. counts: [flows, streams, ICMP errors about connections that are not here]."""
 
     pairs: npt.NDArray[np.void]
     flows: npt.NDArray[np.void]
@@ -132,7 +132,7 @@ class Connections(NamedTuple):
 
 def new_connections(room: int = 1024) -> Connections:
     """Make the arrays with room for so many pairs and flows."""
-    return Connections(np.zeros(room, PAIR_STATE), np.zeros(room, FLOW), np.zeros(2 * room, END), np.zeros(2, np.int64))
+    return Connections(np.zeros(room, PAIR_STATE), np.zeros(room, FLOW), np.zeros(2 * room, END), np.zeros(3, np.int64))
 
 
 def with_room(connections: Connections, segments: int, pairs: int, ahead: float = 0.0) -> Connections:

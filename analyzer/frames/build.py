@@ -23,6 +23,7 @@ from analyzer.settings import Settings
 from analyzer.tracker import log as logs
 from analyzer.tracker import packets
 from analyzer.tracker.outcome import ANOMALIES_PER_FLOW, conclude, count_due, in_order_of_time
+from analyzer.tracker.quoted import find_quoted
 from analyzer.tracker.replay import replay
 from analyzer.tracker.timers import timers
 
@@ -129,7 +130,10 @@ class Tracking:
     @property
     def skipped(self) -> dict[str, int]:
         """Records that gave no row, by reason."""
-        return {SKIPPED_WORDS[reason]: int(self._skipped[reason]) for reason in Skipped if self._skipped[reason]}
+        counts = self._skipped.copy()
+        counts[Skipped.STRAY_ICMP_ERROR] = self.connections.counts[2]  # decode cannot tell them from the others
+        counts[Skipped.ICMP_ERROR] -= self.connections.counts[2]
+        return {SKIPPED_WORDS[reason]: int(counts[reason]) for reason in Skipped if counts[reason]}
 
     def conclude(self) -> None:
         """Say what only the end shows: timers that ran out, handshakes and closes. Once, unless on a copy."""
@@ -156,7 +160,7 @@ class Tracking:
             self.connections.ends[: 2 * flows].copy(),
             self.connections.counts.copy(),
         )
-        copy.log = logs.Log(self.log.transitions.copy(), self.log.anomalies.copy(), self.log.counts.copy())
+        copy.log = logs.Log(*(array.copy() for array in self.log))
         copy.columns, copy.options, copy.rows, copy.last_ns = self.columns, self.options, self.rows, self.last_ns
         copy.options = self.options._replace(counts=self.options.counts.copy())
         return copy
@@ -170,16 +174,21 @@ class Tracking:
     def news(self, info: CaptureInfo, segments: int, troubles: int) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Make the rows of `packets` and `anomalies` that came after so many of each.
 
-        The cost is that of the new rows. Their categories are these rows' own; what only the end shows is not among them.
+        The cost is that of the new rows. Their categories are these rows' own; what only the end shows is not among them,
+        nor which segments ICMP errors quote.
         """
         columns = packets.between(self.columns, segments, self.rows)
-        known = np.unique(np.concatenate([columns.source, columns.destination]))
+        icmp = self.log.icmp[: int(self.log.counts[2])]
+        icmp = icmp[np.searchsorted(icmp["anomaly"], troubles) :].copy()
+        known = np.unique(np.concatenate([columns.source, columns.destination, icmp["reporter"]]))
         columns = columns._replace(
             source=np.searchsorted(known, columns.source).astype(np.int32),
             destination=np.searchsorted(known, columns.destination).astype(np.int32),
         )
         names = addresses.AddressWords(self.table.addresses[known])
         anomalies = self.log.anomalies[troubles : int(self.log.counts[1])].copy()
+        icmp["anomaly"] -= troubles
+        icmp["reporter"] = np.searchsorted(known, icmp["reporter"])
         moved = None
         flows = self.connections.flows[: int(self.connections.counts[0])]
         forged = flows["marks"] & connection.MARK_FORGED != 0
@@ -187,7 +196,7 @@ class Tracking:
             moved = _places(forged, flows)
             _move(anomalies, moved)
         rows = packet_frame.packets(columns, self.rows - segments, names, info, moved, self._processes, segments)
-        return made(rows), made(row_frames.anomalies(anomalies))
+        return made(rows), made(row_frames.anomalies(anomalies, icmp, names, info))
 
 
 def analyse(source: Source, settings: Settings | None = None, progress: Progress | None = None) -> Frames:
@@ -243,6 +252,9 @@ def _frames(tracked: Tracking, info: CaptureInfo) -> Frames:
     flows, ends = connections.flows[:count], connections.ends[: 2 * count]
     transitions = tracked.log.transitions[: int(tracked.log.counts[0])]
     anomalies = tracked.log.anomalies[: int(tracked.log.counts[1])]
+    icmp = tracked.log.icmp[: int(tracked.log.counts[2])]
+    if len(icmp):
+        _find_quoted(icmp, anomalies, tracked)
     moved = None
     forged = flows["marks"] & connection.MARK_FORGED != 0
     if forged.any():
@@ -262,7 +274,7 @@ def _frames(tracked: Tracking, info: CaptureInfo) -> Frames:
         options=made(packet_frame.options(tracked.options)),
         flows=made(flow_plan),
         transitions=made(transition_plan),
-        anomalies=made(row_frames.anomalies(anomalies)),
+        anomalies=made(row_frames.anomalies(anomalies, icmp, names, info)),
         info=info,
         skipped=tracked.skipped,
         local_addresses=addresses.local_addresses(used),
@@ -278,6 +290,15 @@ def _short_turns() -> Iterator[None]:
         yield
     finally:
         sys.setswitchinterval(usual)
+
+
+def _find_quoted(icmp: Rows, anomalies: Rows, tracked: Tracking) -> None:
+    """Let each ICMP error know the frame that it quotes."""
+    columns, count = tracked.columns, len(icmp)
+    packets_of = (columns.frame_ahead, columns.flow, columns.raw_seq, columns.from_client)
+    slots = np.full(1 << (2 * count).bit_length(), -1, np.int32)
+    latest, told = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    find_quoted(icmp, anomalies, packets_of, tracked.rows, tracked.table.keys, slots, latest, told)
 
 
 def _places(forged: Rows, flows: Rows) -> tuple[Rows, Rows]:
