@@ -112,7 +112,7 @@ def as_twin_says(segment: Segment) -> dict[str, object]:
     said = {name: getattr(segment, name) for name in HEADER}
     said |= {"vlan_key": stack_key(segment.tags), "tunnel": segment.tunnel or 0, "in_a_tunnel": bool(segment.path)}
     if segment.icmp is not None:
-        return said | vars(segment.icmp)
+        return said | {f"icmp_{name}": value for name, value in vars(segment.icmp).items()}
     names = ("ack", "window", "length", "ip_id", "ttl", "truncated", "overlapping")
     said |= {name: getattr(segment, name) for name in names} | vars(segment.options)
     loopback = segment.loopback if segment.outgoing is not None else None
@@ -139,8 +139,8 @@ def as_kernel_says(row: np.void, edges: np.ndarray) -> dict[str, object]:
     }
     if values["quoted"]:
         reporter = (values["reporter_version"], values["reporter_hi"] << 64 | values["reporter_lo"])
-        said |= {name: values[f"icmp_{name}"] for name in ("version", "type", "code")}
-        return said | {"mtu": values["mtu"], "reporter": reporter}
+        said |= {name: values[name] for name in ("icmp_version", "icmp_type", "icmp_code")}
+        return said | {"icmp_mtu": values["mtu"], "icmp_reporter": reporter}
     has_timestamps, has_sack = options & kernels.OPTION_TIMESTAMPS, options & kernels.OPTION_SACK
     return said | {
         **{name: values[name] for name in ("ack", "window", "length", "ttl")},

@@ -295,7 +295,7 @@ def _short_turns() -> Iterator[None]:
 def _find_quoted(icmp: Rows, anomalies: Rows, tracked: Tracking) -> None:
     """Let each ICMP error know the frame that it quotes."""
     columns, count = tracked.columns, len(icmp)
-    packets_of = (columns.frame_ahead, columns.flow, columns.raw_seq, columns.from_client)
+    packets_of = (columns.frame_ahead, columns.flow, columns.raw_seq, columns.from_client, columns.time_ns)
     slots = np.full(1 << (2 * count).bit_length(), -1, np.int32)
     latest, told = np.zeros(count, np.int64), np.zeros(count, np.int64)
     find_quoted(icmp, anomalies, packets_of, tracked.rows, tracked.table.keys, slots, latest, told)

@@ -36,6 +36,7 @@ _SOFT, _IGNORED, _REROUTED, _OVER = int(Effect.SOFT), int(Effect.IGNORED), int(E
 _ENDS_ATTEMPT, _DROPS_REQUEST = int(Effect.ENDS_ATTEMPT), int(Effect.DROPS_REQUEST)
 _PATH_MTU, _PATH_MTU_AGAIN = int(Effect.PATH_MTU), int(Effect.PATH_MTU_AGAIN)
 _NOT_IN_FLIGHT = int(Effect.NOT_IN_FLIGHT)
+_LEAST_RTO_NS = 200_000_000  # Linux's TCP_RTO_MIN; RFC 6298 has a second
 _ROUTER, _PEER, _ITSELF = int(Origin.ROUTER), int(Origin.PEER), int(Origin.ITSELF)
 
 
@@ -120,12 +121,15 @@ def _write(segment: Any, effect: int, log: Any) -> None:
 def find_quoted(icmp: Any, anomalies: Any, packets: Any, rows: int, keys: Any, slots: Any, latest: Any, told: Any) -> None:
     """Find the segment that each error quotes, among the packets: the last one sent before it with that number.
 
+    Where a sender still sends too big a segment when its retransmission timer has run out since the first error about it,
+    the errors do not get through to it, or it does not heed them: a black hole (RFC 2923).
+
     Parameters
     ----------
     icmp, anomalies : arrays of ICMP and ANOMALY
         The log's rows, in order of frames; takes ``related_frame``, and ``effect`` where the same number was too big before.
     packets : tuple of arrays
-        ``frame_ahead``, ``flow``, ``raw_seq`` and ``from_client`` of PacketColumns.
+        ``frame_ahead``, ``flow``, ``raw_seq``, ``from_client`` and ``time_ns`` of PacketColumns.
     rows : int
         How many packets there are.
     keys : uint64 array
@@ -133,9 +137,9 @@ def find_quoted(icmp: Any, anomalies: Any, packets: Any, rows: int, keys: Any, s
     slots : int32 array, a power of two, at least twice as long as icmp
         -1; takes a hash table: for each sender and number the first error that quotes it.
     latest, told : int64 arrays, as long as icmp
-        0; take, for that error, the frame of the number's latest segment, and of the latest error that told an MTU.
+        0; take, for that error, the row (+ 1) of the number's latest segment, and the time of the first that was too big.
     """
-    ahead, flow, raw_seq, from_client = packets
+    ahead, flow, raw_seq, from_client, time_ns = packets
     for i in range(len(icmp)):
         anomaly = anomalies[icmp[i].anomaly]
         at = _slot(icmp, anomalies, keys, slots, anomaly.flow, anomaly.endpoint, icmp[i].seq)
@@ -148,14 +152,16 @@ def find_quoted(icmp: Any, anomalies: Any, packets: Any, rows: int, keys: Any, s
             endpoint = 0 if from_client[row] else 1
             first = slots[_slot(icmp, anomalies, keys, slots, flow[row], endpoint, raw_seq[row])]
             if first >= 0:
-                latest[first] = ahead[row] + row + 1
+                latest[first] = row + 1
             row += 1
         first = slots[_slot(icmp, anomalies, keys, slots, anomaly.flow, anomaly.endpoint, icmp[i].seq)]
-        anomaly.related_frame = latest[first]
+        at = latest[first] - 1
+        anomaly.related_frame = ahead[at] + at + 1 if at >= 0 else 0
         if icmp[i].effect == _PATH_MTU:
-            if told[first] != 0 and latest[first] > told[first]:
+            if told[first] == 0:
+                told[first] = anomaly.time_ns
+            elif at >= 0 and time_ns[at] - told[first] >= _LEAST_RTO_NS:
                 icmp[i].effect = _PATH_MTU_AGAIN
-            told[first] = anomaly.frame
 
 
 @part

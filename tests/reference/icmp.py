@@ -15,6 +15,7 @@ from tests.reference.segment import Segment
 if TYPE_CHECKING:
     from tests.reference.replay import PacketRow
 
+LEAST_RTO_NS = 200 * 10**6  #: Linux: TCP_RTO_MIN
 PORT_OR_PROTOCOL = {(4, 3, 2), (4, 3, 3), (6, 1, 4)}
 
 
@@ -77,16 +78,17 @@ def find_quoted(anomalies: list[Anomaly], packets: list[PacketRow]) -> None:
             continue
         key = (it.flow, it.endpoint, it.error.seq)
         sent = [
-            row.segment.frame
+            row.segment
             for row in packets
             if row.segment.frame < it.frame
             and (row.flow.number, 0 if row.from_client else 1, row.segment.seq) == key
         ]  # fmt: skip
-        it.related_frame = sent[-1] if sent else None
+        it.related_frame = sent[-1].frame if sent else None
         if it.effect is Effect.PATH_MTU:
-            if key in told and sent and sent[-1] > told[key]:
+            if key not in told or told[key] == 0:
+                told[key] = it.time_ns
+            elif sent and sent[-1].time_ns - told[key] >= LEAST_RTO_NS:
                 it.effect = Effect.PATH_MTU_AGAIN
-            told[key] = it.frame
 
 
 def text(segment: Segment, what: Effect, reporter: str, interface: str | None) -> str:
