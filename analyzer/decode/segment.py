@@ -54,7 +54,10 @@ SEGMENT = np.dtype(
         ("source", np.int32),  # flows: numbers of the addresses
         ("destination", np.int32),
         ("side", np.uint8),  # flows: 0 where the source is the pair's first end
-        ("quoted", np.uint8),  # 1: not a segment, but one that an ICMP error quotes; then only this of it and its key are set
+        (
+            "quoted",
+            np.uint8,
+        ),  # 1: not a segment, but one that an ICMP error quotes; then only this of it and its key are set
         ("icmp_version", np.uint8),  # 4: ICMP, 6: ICMPv6
         ("icmp_type", np.uint8),
         ("icmp_code", np.uint8),

@@ -160,7 +160,8 @@ class Tracking:
             self.connections.ends[: 2 * flows].copy(),
             self.connections.counts.copy(),
         )
-        copy.log = logs.Log(*(array.copy() for array in self.log))
+        log = self.log
+        copy.log = logs.Log(log.transitions.copy(), log.anomalies.copy(), log.counts.copy(), log.icmp.copy())
         copy.columns, copy.options, copy.rows, copy.last_ns = self.columns, self.options, self.rows, self.last_ns
         copy.options = self.options._replace(counts=self.options.counts.copy())
         return copy

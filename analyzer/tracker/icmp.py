@@ -219,10 +219,10 @@ _EFFECT_RULES: dict[Effect, str] = {
     Effect.ENDS_ATTEMPT: "SYN_SENT (or SYN_RCVD of crossing SYNs) to CLOSED, assumed; refuted if the end goes on",
     Effect.DROPS_REQUEST: "SYN_RCVD to CLOSED, assumed; refuted if the end goes on",
     Effect.PATH_MTU: "the largest packet for this way is told, if the router knows it (RFC 1191, RFC 8201)",
-    Effect.PATH_MTU_AGAIN: "the same number was sent again 200 ms or more behind the first such error, as big (RFC 2923: a black hole)",
+    Effect.PATH_MTU_AGAIN: "the same number was sent again 200 ms or more after the first such error (RFC 2923: a black hole)",
     Effect.IGNORED: "source quench (RFC 6633), codes that nobody knows, IPv6 MTUs below 1280 (RFC 8201)",
     Effect.REROUTED: "the router knows a better first hop",
-    Effect.NOT_IN_FLIGHT: "the quoted number is not within SND.UNA and SND.NXT (RFC 5927 section 4.1); a keep-alive's is not either",
+    Effect.NOT_IN_FLIGHT: "the quoted number is not within SND.UNA and SND.NXT (RFC 5927 section 4.1); a keep-alive's is not",
     Effect.OVER: "the end was CLOSED or in TIME_WAIT",
 }
 

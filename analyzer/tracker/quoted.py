@@ -69,7 +69,7 @@ def on_icmp_error(segment: Any, pair: Any, connections: Any, log: Any) -> None:
 
 
 @part
-def _rule(segment: Any) -> int:
+def _rule(segment: Any) -> Any:
     return np.int64(RULES[1 if segment.icmp_version == 6 else 0, segment.icmp_type & 15, segment.icmp_code])
 
 
@@ -118,7 +118,9 @@ def _write(segment: Any, effect: int, log: Any) -> None:
 
 
 @kernel
-def find_quoted(icmp: Any, anomalies: Any, packets: Any, rows: int, keys: Any, slots: Any, latest: Any, told: Any) -> None:
+def find_quoted(
+    icmp: Any, anomalies: Any, packets: Any, rows: int, keys: Any, slots: Any, latest: Any, told: Any
+) -> None:
     """Find the segment that each error quotes, among the packets: the last one sent before it with that number.
 
     Where a sender still sends too big a segment when its retransmission timer has run out since the first error about it,

@@ -120,7 +120,9 @@ TRANSITIONS: tuple[Transition, ...] = (
     ),
     # --- ICMP errors, before anything is established
     Transition(_S.SYN_SENT, _E.RCV_ICMP_ERROR, _S.CLOSED, "3.9.2.2, RFC 5461", "the attempt ends"),
-    Transition(_S.SYN_RCVD, _E.RCV_ICMP_ERROR, _S.CLOSED, "3.9.2.2, RFC 5461", "a request is dropped; crossing SYNs end"),
+    Transition(
+        _S.SYN_RCVD, _E.RCV_ICMP_ERROR, _S.CLOSED, "3.9.2.2, RFC 5461", "a request is dropped; crossing SYNs end"
+    ),
     # --- timers, and another connection in its place
     *(
         Transition(old, _E.GIVE_UP, _S.CLOSED, "3.8.3, RFC 1122 4.2.3.5")
