@@ -45,9 +45,7 @@ def transitions(
     return c.Plan(data, c.numbered(len(rows)))
 
 
-def anomalies(
-    rows: npt.NDArray[np.void], icmp: npt.NDArray[np.void], names: AddressWords, info: CaptureInfo
-) -> c.Plan:
+def anomalies(rows: npt.NDArray[np.void], icmp: npt.NDArray[np.void], names: AddressWords, info: CaptureInfo) -> c.Plan:
     """One row per thing that went wrong; see the schema."""
     severity = np.array([v.SEVERITIES.index(CATALOGUE[kind].severity) for kind in Kind], np.int8)
     flow = rows["flow"]
@@ -64,12 +62,10 @@ def anomalies(
     return c.Plan(data, c.numbered(len(rows)))
 
 
-_TELLING = ("version", "type", "code", "effect", "origin", "mtu", "reporter", "interface", "ifindex")
+_TELLING = ("version", "type", "code", "effect", "origin", "mtu", "interface", "ifindex", "reporter")
 
 
-def _details(
-    rows: npt.NDArray[np.void], icmp: npt.NDArray[np.void], names: AddressWords, info: CaptureInfo
-) -> c.Made:
+def _details(rows: npt.NDArray[np.void], icmp: npt.NDArray[np.void], names: AddressWords, info: CaptureInfo) -> c.Made:
     """The vocabulary's words; behind them, what this capture's ICMP errors say, each text made once."""
     codes = rows["detail"].astype(np.int8) - np.int8(1)
     if not len(icmp):
@@ -78,7 +74,8 @@ def _details(
     kinds, places = np.unique(telling, axis=1, return_inverse=True)
 
     def make() -> pd.Categorical:
-        said = [_icmp_text(names.dtype.categories, info, *kind) for kind in kinds.T.tolist()]
+        senders = names.dtype.categories[kinds[-1]].tolist()
+        said = [_icmp_text(sender, info, *kind) for sender, kind in zip(senders, kinds[:-1].T.tolist(), strict=True)]
         texts, numbers = np.unique(np.array(said, object), return_inverse=True)
         words = (*v.DETAILS, *texts.tolist())
         wide = codes.astype(np.int32)
@@ -90,8 +87,8 @@ def _details(
 
 
 def _icmp_text(
-    addresses: pd.Index, info: CaptureInfo, version: int, kind: int, code: int, effect: int, origin: int,
-    mtu: int, reporter: int, interface: int, ifindex: int,
+    sender: str, info: CaptureInfo, version: int, kind: int, code: int, effect: int, origin: int, mtu: int,
+    interface: int, ifindex: int,
 ) -> str:  # fmt: skip
     """``ICMP host unreachable (3/1) from 10.0.0.254 (router, on eth1): the attempt ends``."""
     where = ORIGIN_WORDS[Origin(origin)]
@@ -102,4 +99,4 @@ def _icmp_text(
     said = EFFECT_WORDS[Effect(effect)]
     if Effect(effect) in (Effect.PATH_MTU, Effect.PATH_MTU_AGAIN):
         said += f", path MTU {mtu}" if mtu else ", path MTU not told"
-    return f"{icmp_name(version, kind, code)} from {addresses[reporter]} ({where}): {said}"
+    return f"{icmp_name(version, kind, code)} from {sender} ({where}): {said}"

@@ -11,6 +11,7 @@ flight, from SND.UNA to SND.NXT (RFC 5927 section 4.1): else it is stale, or for
 from __future__ import annotations
 
 import enum
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -145,6 +146,7 @@ def error(version: int, kind: int, code: int) -> Error:
     return row
 
 
+@functools.cache
 def name(version: int, kind: int, code: int) -> str:
     """Name an error as its RFC does, with its numbers: ``ICMP port unreachable (3/3)``."""
     return f"ICMP{'v6' if version == 6 else ''} {error(version, kind, code).name} ({kind}/{code})"
