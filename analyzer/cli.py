@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import glob
 import itertools
 import os
 import sys
@@ -20,17 +19,27 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzer import __version__
-from analyzer.errors import AnalyzerError, CaptureError, FilterError
-from analyzer.views.terminal import Output, Progress, announce, colored, ended_by_interrupt, talk, width, write_lines
+from analyzer.command_words import split
+from analyzer.errors import AnalyzerError, FilterError
+from analyzer.host_commands import print_states, sockets, sockstat
+from analyzer.views.terminal import (
+    FORMATS,
+    Output,
+    Progress,
+    announce,
+    chosen_format,
+    colored,
+    ended_by_interrupt,
+    talk,
+    width,
+    write_lines,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from analyzer.analysis import Analysis
     from analyzer.session import LiveSession
-
-FORMATS = ("table", "csv", "json", "ndjson", "parquet")
-CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap", ".dmp", ".gz", ".zst")
 
 
 class Stop(Exception):  # noqa: N818  # no error: the way out of click with an exit code
@@ -105,15 +114,17 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(**given: Any) -> None:
         words, after = given.pop("words"), click.get_current_context().obj
-        captures, bpf = split(words, after, keep_patterns=given["follow"])
-        output = given.pop("output")
+        of_this_host = command.__name__ == "states" and not words and not after
+        captures, bpf = ((), None) if of_this_host else split(words, after, keep_patterns=given["follow"])
+        output, wish = given.pop("output"), given.pop("form")
+        wish = "json" if given.pop("as_json") else wish
         request = Request(
             captures=captures,
             bpf=bpf,
             port=given.pop("port"),
             display_filter=given.pop("display_filter"),
             flow=given.pop("flow"),
-            form=_format(given.pop("form"), output),
+            form=chosen_format(wish, output),
             output=output,
             color=colored(given.pop("color"), output),
             strict=given.pop("strict"),
@@ -136,6 +147,7 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
             "--follow", is_flag=True, help="Go on as the capture grows or is rotated (-C, -G, -W); Ctrl-C ends."
         ),
         click.option("--format", "form", type=click.Choice(forms), help="table if nothing else is said."),
+        click.option("--json", "as_json", is_flag=True, help="The same as --format json."),
         click.option("-o", "--output", metavar="FILE", help="Write there; its suffix names the format."),
         click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True),
         click.option("--strict", is_flag=True, help="Exit 4 if the input could be read only in part."),
@@ -145,33 +157,6 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(options):
         decorated = option(decorated)
     return decorated
-
-
-def split(
-    words: Sequence[str], after: Sequence[str] | None = None, *, keep_patterns: bool = False
-) -> tuple[tuple[str, ...], str | None]:
-    """Tell captures from the capture filter.
-
-    The captures are the leading words that exist as files, folders or globs, or ``-``; the rest is the filter. Behind
-    ``--`` everything is the filter, and before it nothing. The first word is always a capture. Who follows a rotated
-    capture keeps its pattern, for there will be more files.
-    """
-    captures: list[str] = []
-    rest = list(words)
-    while rest:
-        matches = [rest[0]] if rest[0] == "-" or os.path.exists(rest[0]) else sorted(glob.glob(rest[0]))
-        if not matches and (not captures or after is not None):
-            matches = [rest[0]]  # it is not there, and reading it will say so
-        if not matches:
-            break
-        captures += rest[:1] if keep_patterns else matches
-        rest.pop(0)
-    if not captures:
-        raise click.UsageError("name a capture: a file, a folder, or - for a pipe from tcpdump -w -")
-    if rest and rest[0].endswith(CAPTURE_SUFFIXES):
-        raise CaptureError(f"{rest[0]}: no such file")  # libpcap would ask the name server for it
-    words_of_filter = rest + list(after or ())
-    return tuple(captures), " ".join(words_of_filter) or None
 
 
 def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -184,15 +169,6 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
     if unknown:
         raise click.BadParameter(f"no such anomaly: {', '.join(unknown)}. There are {', '.join(ANOMALY_KINDS)}")
     return kinds
-
-
-def _format(form: str | None, output: str | None) -> str:
-    if form is None:
-        suffix = os.path.splitext(output or "")[1][1:].lower()
-        form = suffix if suffix in FORMATS else "table"
-    if form == "parquet" and output is None and sys.stdout.isatty():
-        raise click.UsageError("parquet is not for a terminal: name a file with -o")
-    return form
 
 
 # ---------------------------------------------------------------------------------------------------- read and print
@@ -390,9 +366,17 @@ def flows(request: Request) -> None:
 @click.option("--every", metavar="STEP", help="A row every 100ms, 1s, 5min ... By default what fits a screen.")
 @click.option("--host", multiple=True, help="An address whose sockets to count, or local. By default the local ones.")
 def states(request: Request, at: str | None, every: str | None, host: tuple[str, ...]) -> None:
-    """Count sockets per state over time, as netstat -nat would have shown them."""
+    """Count sockets per state over time, as netstat -nat would have shown them.
+
+    Without a capture: this host's sockets, now.
+    """
     from analyzer.views import moments
 
+    if not request.captures:
+        if any((at, every, host, request.display_filter, request.flow is not None, request.follow, request.fail_on)):
+            raise click.UsageError("that is a question to a capture: name one")
+        print_states(request.port, request.form, request.output)
+        return
     try:
         moment = moments.parsed(at) if at else None
     except ValueError as error:
@@ -448,3 +432,7 @@ def live(
     talk(f"listening on {interface}, Ctrl-C ends")
     request = Request((), bpf, None, port, None, "table", None, colored(color, None), strict=False, fail_on=())
     _watched(request, session, count)
+
+
+commands.add_command(sockets)
+commands.add_command(sockstat)
