@@ -10,6 +10,7 @@ from __future__ import annotations
 from analyzer.frames import vocabulary as words
 from analyzer.frames.declared import NUMBERS, TIME, Column, Schema
 from analyzer.frames.kernel_counters import CATALOGUE, GROUPS
+from analyzer.frames.verdicts import NAMES as VERDICTS
 
 FAMILIES = ("ipv4", "ipv6")
 """As the socket was opened: an ipv6 socket may talk IPv4, its addresses are then ``::ffff:a.b.c.d``."""
@@ -187,4 +188,34 @@ COUNTERS = Schema(
     ),
 )
 
-HOST_SCHEMAS = {"sockets": SOCKETS, "socket_states": SOCKET_STATES, "sockstat": SOCKSTAT, "counters": COUNTERS}
+JOINED = Schema(
+    "One row per end of a connection on this host: the kernel's socket and the packets' flow together",
+    _ROW,
+    (
+        Column("verdict", "category", "", "docs/verdicts.md", "", VERDICTS),
+        Column("severity", "category", "", "", "", words.SEVERITIES),
+        Column("address", "category", "address", "this end's; IPv4 as IPv4, also at an ipv6 socket"),
+        Column("port", "uint16", "port", ""),
+        Column("peer_address", "category", "address", ""),
+        Column("peer_port", "uint16", "port", ""),
+        Column("flow", "Int64", "flow", "NA: the capture saw no packet of it"),
+        Column("endpoint", "category", "", "which end of the flow this is", "", words.ENDPOINTS),
+        Column("socket", "Int64", "", "row of `sockets`; NA: the kernel has none"),
+        Column("kernel_state", "category", "", "", "", words.STATES),
+        Column("packet_state", "category", "", "by the segments up to the snapshot", "", words.STATES),
+        Column("frame", "Int64", "frame", "the segment that the verdict rests on"),
+        Column("ago", "float64", "s", "that segment, before the snapshot"),
+        Column("pid", "Int64", "", ""),
+        Column("process", "category", "", ""),
+        Column("user", "category", "", ""),
+        Column("reason", "str", "", "in words"),
+    ),
+)
+
+HOST_SCHEMAS = {
+    "sockets": SOCKETS,
+    "socket_states": SOCKET_STATES,
+    "sockstat": SOCKSTAT,
+    "counters": COUNTERS,
+    "joined": JOINED,
+}

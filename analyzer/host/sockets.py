@@ -85,12 +85,7 @@ def sockets(port: int | None = None) -> pd.DataFrame:
     >>> here = analyzer.sockets(port=443)  # doctest: +SKIP
     >>> here.query("state == 'CLOSE_WAIT'").groupby("process", observed=True).size()  # doctest: +SKIP
     """
-    try:
-        answer = sock_diag.ask()
-    except HostError:
-        frame = _portable()
-        return frame if port is None else _on_port(frame, port)
-    return _frame(answer, port)
+    return _asked(port, who=True)
 
 
 def socket_states(port: int | None = None) -> pd.DataFrame:
@@ -106,7 +101,7 @@ def socket_states(port: int | None = None) -> pd.DataFrame:
     DataFrame
         One row per state that occurs; CLOSED, a socket that is bound and no more, is not counted.
     """
-    here = sockets(port)
+    here = _asked(port, who=False)
     here = here[~here["state"].isin(UNCOUNTED)]
     columns = {"state": v.STATES, "family": FAMILIES}
     codes = {name: here[name].cat.codes.to_numpy() for name in columns}
@@ -139,7 +134,17 @@ def limits(frame: pd.DataFrame) -> tuple[str, ...]:
 # ------------------------------------------------------------------------------------------------- the kernel's answer
 
 
-def _frame(answer: Answer, port: int | None) -> pd.DataFrame:
+def _asked(port: int | None, *, who: bool) -> pd.DataFrame:
+    """Ask the kernel, else psutil; who: whether to look for the processes, which takes as long as all the rest."""
+    try:
+        answer = sock_diag.ask()
+    except HostError:
+        frame = _portable()
+        return frame if port is None else _on_port(frame, port)
+    return _frame(answer, port, who=who)
+
+
+def _frame(answer: Answer, port: int | None, *, who: bool) -> pd.DataFrame:
     message = answer.message
     if port is not None:
         mine = np.flatnonzero((message["idiag_sport"] == port) | (message["idiag_dport"] == port))
@@ -151,7 +156,7 @@ def _frame(answer: Answer, port: int | None) -> pd.DataFrame:
     listens = state == v.STATES.index("LISTEN")
     alone = listens | (state == v.STATES.index("CLOSED"))
     inodes = message["idiag_inode"].astype(np.int64)
-    holding = processes.holders(set(inodes[inodes > 0].tolist()))
+    holding = processes.holders(set(inodes[inodes > 0].tolist())) if who else {}
     held = [holding.get(inode) for inode in inodes.tolist()]
     timer = message["idiag_timer"].astype(np.int8)
     nobody = inodes == 0  # without a file the kernel says 0, which is not root's here
@@ -176,13 +181,13 @@ def _frame(answer: Answer, port: int | None) -> pd.DataFrame:
         "timer": _words(np.where(timer <= len(TIMERS), timer, 0).astype(np.int8) - np.int8(1), TIMERS),
         "timer_left": np.where(timer > 0, np.maximum(message["idiag_expires"].astype(np.int32), 0) * 1e-3, np.nan),
         "retransmits": _integers(message["idiag_retrans"], listens),
-        "pid": pd.array([None if not who else who[0].pid for who in held], "Int64"),
-        "fd": pd.array([None if not who else who[0].fd for who in held], "Int64"),
-        "process": _named([None if not who else who[0].name for who in held]),
+        "pid": pd.array([None if not by else by[0].pid for by in held], "Int64"),
+        "fd": pd.array([None if not by else by[0].fd for by in held], "Int64"),
+        "process": _named([None if not by else by[0].name for by in held]),
         "user": _named(
             [None if no else users[uid] for uid, no in zip(message["idiag_uid"].tolist(), nobody, strict=True)]
         ),
-        "pids": pd.array([None if not who else [one.pid for one in who] for who in held], _dtype("pids")),
+        "pids": pd.array([None if not by else [one.pid for one in by] for by in held], _dtype("pids")),
         "uid": _integers(message["idiag_uid"], nobody),
         "inode": _integers(inodes, inodes == 0),
         "cookie": _integers(message["idiag_cookie"], np.zeros(rows, np.bool_), np.uint64),
