@@ -43,8 +43,8 @@ class Entry(NamedTuple):
 
 
 CATALOGUE: dict[Verdict, Entry] = {
-    Verdict.AGREES: Entry("agrees", "note", "kernel and packets say the same, and there is no trouble", "the same state", ""),
-    Verdict.JUST_CHANGED: Entry("just-changed", "note", "they differ, but a packet passed at the moment of asking", "other states, and a packet within 50 ms of the snapshot", ""),
+    Verdict.AGREES: Entry("agrees", "note", "nothing that the packets say contradicts the kernel, and there is no trouble", "the same state, or segments that tell none", ""),
+    Verdict.JUST_CHANGED: Entry("just-changed", "note", "they differ, but a packet passed at the moment of asking", "other states, and a packet within 50 ms of the snapshot; TIME_WAIT after 59 s", ""),
     Verdict.PROGRAM_HAS_NOT_CLOSED: Entry("program-has-not-closed", "warning", "the peer has closed, the program here has not", "kernel: CLOSE_WAIT", "a program that goes on sending on purpose (half-close)"),
     Verdict.PROGRAM_HAS_NOT_READ: Entry("program-has-not-read", "warning", "data has arrived and waits for the program", "kernel: ESTABLISHED, receive queue above 0, last data more than 1 s ago", "a program that is slow for a good reason"),
     Verdict.NOT_ACCEPTED: Entry("not-accepted", "warning", "the connection is complete and waits in the accept queue", "kernel: ESTABLISHED or CLOSE_WAIT, no file (inode)", ""),

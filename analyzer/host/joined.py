@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 UNREAD_S = 1.0
 """Data that lies unread for longer than this is worth a word."""
 
+TIME_WAIT_OVER_S = 59.0
+"""From here on TIME_WAIT, 60 s in Linux, may be over: its timer is coarse."""
+
 _ASKED = [
     "state", "address", "port", "peer_address", "peer_port", "inode", "cookie", "receive_queue", "send_queue",
     "accept_queue", "accept_limit", "timer", "retransmits", "pid", "process", "user",
@@ -123,6 +126,8 @@ def _captured(row: dict[Any, Any], flow: FlowEnd, listener: dict[Any, Any] | Non
         return waits
     if flow.state == state:
         return _Said(Verdict.AGREES, f"both say {state}", *flow.since(state))
+    if flow.state == "UNKNOWN":
+        return _Said(Verdict.AGREES, f"kernel says {state}, the segments seen do not tell")
     return _differing(state, flow, now)
 
 
@@ -245,11 +250,15 @@ def _no_socket(flow: FlowEnd, now: float) -> _Said:
     step = flow.steps.get(flow.state)
     frame, at = flow.since(flow.state)
     text = f"packets say {flow.state}" + (f" since frame {frame}, {_since(at, now)}" if frame else "")
-    if _near(flow, at, now):
+    over = flow.state == "TIME_WAIT" and at is not None and now - at > TIME_WAIT_OVER_S
+    if over or _near(flow, at, now):
         return _Said(Verdict.JUST_CHANGED, f"{text}; the kernel has no socket", frame, at)
     why = "it ended it without a packet, or another namespace has it"
-    if flow.end == "server" and flow.state == "ESTABLISHED" and step is not None and step.proof is None:
-        why = "nothing proves that it took the third ACK (SYN cookies and a full accept queue keep nothing)"
+    if flow.end == "server" and flow.state in ("SYN_RCVD", "ESTABLISHED") and step is not None:
+        if flow.state == "SYN_RCVD":
+            why = "a SYN-ACK with a cookie keeps none, and a request is given up after a while"
+        elif step.proof is None:
+            why = "nothing proves that it took the third ACK (SYN cookies and a full accept queue keep nothing)"
     return _Said(Verdict.NO_SOCKET, f"{text}, and the kernel has no socket: {why}", frame, at)
 
 

@@ -48,6 +48,9 @@ class Stage:
         self.name = f"host-{os.getpid()}-{time.monotonic_ns() % 1_000_000}"
         self.opened: list[socket.socket] = []
         self.children: list[subprocess.Popen[bytes]] = []
+        for name in self._run("ip", "netns", "list").split():  # what a killed test left behind
+            if name.startswith("host-") and not os.path.exists(f"/proc/{name.split('-')[1]}"):
+                subprocess.run(["ip", "netns", "delete", name], capture_output=True, check=False)
         self._run("ip", "netns", "add", self.name)
         self._run("ip", "-n", self.name, "link", "set", "lo", "up")
 

@@ -280,5 +280,38 @@ def test_ipv4_at_an_ipv6_socket_is_the_same_connection():
     assert rows[["verdict", "address", "flow"]].to_numpy().tolist() == [["agrees", "10.0.0.2", 0]]
 
 
+def test_segments_that_tell_no_state_contradict_nothing():
+    frames = life_frames()
+    frames["transitions"] = frames["transitions"].iloc[:0]
+    rows = join(frames, snapshot(2.0, "ESTABLISHED"), ["10.0.0.2"])
+    assert rows[["verdict", "packet_state"]].to_numpy().tolist() == [["agrees", "UNKNOWN"]]
+
+
+@pytest.mark.parametrize(
+    ("at_s", "client", "server"),
+    [
+        (2.0, "ended it without", "nothing proves that it took the third ACK"), (30.0, "ended it without", None),
+        (63.5, "packets say TIME_WAIT", None), (70.0, None, None),
+    ],
+)  # fmt: skip
+def test_a_flow_without_a_socket(at_s, client, server):
+    """Another socket of this host was in the snapshot, not the flow's."""
+    other = snapshot(at_s, "ESTABLISHED", address="10.0.0.9", peer_address="10.0.0.8")
+    rows = join(life_frames(), other, ["10.0.0.1", "10.0.0.2"]).dropna(subset=["flow"])
+    said = dict(zip(rows["endpoint"], rows["reason"], strict=True))
+    assert {end for end, part in (("client", client), ("server", server)) if part} == set(said)
+    assert all(part in said[end] for end, part in (("client", client), ("server", server)) if part)
+    assert set(rows["verdict"]) <= {"just-changed" if at_s == 63.5 else "no-socket"}
+
+
+def test_a_syn_ack_with_a_cookie_keeps_no_socket():
+    frames = life_frames()
+    frames["transitions"] = frames["transitions"].iloc[:3]
+    other = snapshot(2.0, "ESTABLISHED", address="10.0.0.9", peer_address="10.0.0.8")
+    rows = join(frames, other, ["10.0.0.2"]).dropna(subset=["flow"])
+    assert rows[["verdict", "packet_state"]].to_numpy().tolist() == [["no-socket", "SYN_RCVD"]]
+    assert "cookie" in rows["reason"].iloc[0]
+
+
 def test_the_catalogue_is_documented():
     assert (ROOT / "docs" / "verdicts.md").read_text(encoding="utf-8") == as_markdown() + "\n"
