@@ -102,7 +102,7 @@ def test_the_same_totals_as_nstat(stage):
     for _ in range(5):  # retransmissions go on meanwhile
         with stage.inside():
             before = analyzer.counters()
-        told = json.loads(stage.tool("nstat", "-azj"))["kernel"]
+        told = json.loads(stage.tool("nstat", "-azsj"))["kernel"]
         with stage.inside():
             if analyzer.counters().equals(before):
                 break
