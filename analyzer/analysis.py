@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from analyzer.frames import schema
 from analyzer.frames.capture import Capture, describe
 from analyzer.frames.store import STORED
-from analyzer.settings import Settings
+from analyzer.settings import Copies, Settings
 
 # pandas is imported where it is needed: while a capture is read, its half second passes beside the kernels.
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ class Analysis:
     def of(cls, frames: Frames, settings: Settings) -> Analysis:
         """Take over what the frames' room has built."""
         named = {name: getattr(frames, name) for name in ("packets", "options", "flows", "transitions", "anomalies")}
-        capture = describe(frames.info, frames.skipped, frames.packets)
+        capture = describe(frames.info, frames.skipped, frames.copies, frames.packets)
         return cls(named, capture, frames.local_addresses, settings)
 
     @property
@@ -271,7 +272,7 @@ def read(
     bpf: str | None = None,
     display_filter: str | None = None,
     port: int | None = None,
-    copies: Literal["mark", "keep"] = "mark",
+    copies: Copies | None = None,
     settings: Settings | None = None,
     progress: Progress | None = None,
 ) -> Analysis:
@@ -290,9 +291,10 @@ def read(
         to their connections. All segments are analysed first: numbers and states stay those of the whole capture.
     port : int, optional
         Keep connections with this port at either end; numbers of frames and flows stay those of the whole capture.
-    copies : {"mark", "keep"}
-        What to do with a packet seen on several interfaces: "mark" says in ``copy_of`` which was its first sight. That
-        is not computed yet, so that both are the same so far.
+    copies : {"mark", "keep", "drop"}, optional
+        What to do with a packet that was seen several times (``tcpdump -i any``, SPAN ports). "mark", the default: its
+        first sight counts, the others have in ``copy_of`` which that was. "drop": they have no row, only
+        ``Analysis.capture.copies`` counts them. "keep": nobody looks for them, each sight is a packet of its own.
     settings : Settings, optional
         Timers and limits.
     progress : callable, optional
@@ -321,9 +323,11 @@ def read(
     from analyzer.decode.text_source import open_source
     from analyzer.frames.build import analyse
 
-    if copies not in ("mark", "keep"):
-        raise ValueError(f"copies={copies!r}: it is 'mark' or 'keep'")
+    if copies not in (None, "mark", "keep", "drop"):
+        raise ValueError(f"copies={copies!r}: it is 'mark', 'keep' or 'drop'")
     settings = settings or Settings()
+    if copies is not None:
+        settings = dataclasses.replace(settings, copies=copies)
     matching = None
     if display_filter:
         from analyzer.peers.wireshark import frames_matching

@@ -7,6 +7,9 @@ Timers are Linux's defaults (seconds), each with the sysctl or constant it comes
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
+
+Copies = Literal["mark", "keep", "drop"]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,6 +42,10 @@ class Settings:
 
     buffer_bytes: int = 4 * 1024 * 1024
     """The reused read buffer of one file."""
+
+    copies: Copies = "mark"
+    """Packets seen more than once: "mark" tracks the first sight and says in ``packets.copy_of`` what the others are,
+    "drop" leaves the others out of ``packets``, "keep" does not look for them: each sight is a packet of its own."""
 
     vlan_in_key: bool = True
     """The same addresses and ports in another VLAN are another connection; False takes them together."""

@@ -36,10 +36,12 @@ SEGMENT = np.dtype(
         ("flags", np.uint16),  # the twelve bits as on the wire
         ("window", np.uint16),
         ("ip_id", np.uint16),
+        ("raw_checksum", np.uint16),  # TCP's, as on the wire
         ("vlan", np.int16),  # the innermost tag, -1 without one
         ("options", np.uint16),  # OPTION_ bits
         ("mptcp", np.uint16),  # bit i: MPTCP subtype i was there
         ("tunnel", np.uint8),  # layers.Layer of the innermost tunnel, 0 without
+        ("header", np.uint8),  # octets of the TCP header, by itself
         ("protocol", np.uint8),  # of IP: what a fragmented datagram carries
         ("fragment_more", np.uint8),
         ("overlapping", np.uint8),  # put together from fragments that overlap
@@ -66,6 +68,9 @@ SEGMENT = np.dtype(
         ("reporter_lo", np.uint64),
         ("mtu", np.uint32),  # that the error tells; 0: none
         ("reporter", np.int32),  # flows: number of its address
+        # what the search for copies found out
+        ("copy_of", np.int64),  # frame of the first sight of the same packet, 0: this is it
+        ("copy_row", np.int64),  # and its row, where there is one
         # what the replay found out
         ("relative_seq", np.int64),
         ("relative_ack", np.int64),

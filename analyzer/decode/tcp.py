@@ -45,6 +45,8 @@ def tcp(data: Any, start: int, end: int, length: int, segment: Any, sack: Any) -
     segment.ack = u32(data, start + 8)
     segment.flags = u16(data, start + 12) & 0x0FFF
     segment.window = u16(data, start + 14)
+    segment.raw_checksum = u16(data, start + 16)
+    segment.header = header
     # A header length below 20 is nonsense: where the text begins is not known, so there is none.
     segment.length = max(length - header, 0) if header >= 20 else 0
     segment.options = 0

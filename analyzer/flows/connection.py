@@ -104,6 +104,7 @@ MARK_SIMULTANEOUS_CLOSE = 2
 MARK_REFUSED = 4
 MARK_RESET_EARLY = 8  # reset after the SYN-ACK and before the third segment
 MARK_MIDSTREAM = 16
+MARK_COPIES = 32  # packets of it were seen more than once
 MARK_FORGED = 64  # opened by a forged SYN: no connection of its own
 MARK_CHALLENGED = 128  # its SYN was answered in an earlier connection's numbers
 
@@ -112,6 +113,7 @@ PAIR_STATE = np.dtype(
     [
         ("flow", np.int32),  # number of the newest incarnation + 1; 0 before the first segment
         ("stream", np.int32),  # Wireshark's tcp.stream + 1, of the pair without VLAN
+        ("joined", np.int32),  # copies: the pair + 1 whose connections this one shows too; 0 none
         ("a_base", np.uint32),  # Wireshark's base_seq of that stream, each direction
         ("b_base", np.uint32),
         ("bases", np.uint8),  # bit 0: a_base is set, bit 1: b_base

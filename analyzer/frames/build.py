@@ -16,7 +16,7 @@ import numpy.typing as npt
 from analyzer.decode.batch import SegmentBatch
 from analyzer.decode.fragments import new_fragments
 from analyzer.decode.segment import SKIPPED_WORDS, Skipped
-from analyzer.flows import connection, table
+from analyzer.flows import connection, copies, table
 from analyzer.frames import addresses, flow_frame, packet_frame, row_frames
 from analyzer.frames.columns import made
 from analyzer.settings import Settings
@@ -50,6 +50,7 @@ class Frames:
     anomalies: pd.DataFrame
     info: CaptureInfo
     skipped: dict[str, int]
+    copies: int
     local_addresses: tuple[str, ...]
 
 
@@ -67,6 +68,7 @@ class Tracking:
         self.table = table.new_table()
         self.connections = connection.new_connections()
         self.log = logs.new_log()
+        self.sights = copies.new_sights()
         self.columns = packets.new_columns(0)
         self.options = packets.new_options()
         self.located = self.replayed = self.rows = 0
@@ -108,6 +110,9 @@ class Tracking:
         self.log = logs.with_room(self.log, more, ahead)
         self.options = packets.options_with_room(self.options, more, ahead)
         self.replayed += more
+        if self.settings.copies != "keep":
+            rows = self.settings.copies == "mark"
+            copies.find_copies(batch.segments, more, self.sights, self.connections.pairs, self.rows, rows)
         replay(batch.segments, batch.sacks, more, self.connections, self.log, self.options, self._timers)
 
     def write(self, batch: SegmentBatch, expected: int | None = None) -> None:
@@ -116,7 +121,8 @@ class Tracking:
         if needed > len(self.columns.time_ns):
             room = max(needed, _FIRST_ROOM, 3 * self.rows // 2, int(_SLACK * (expected or 0)))
             self.columns = packets.grown(self.columns, self.rows, room)
-        self.rows = packets.write_rows(batch.segments, batch.filled, self.columns, self.rows)
+        copies_too = self.settings.copies != "drop"
+        self.rows = packets.write_rows(batch.segments, batch.filled, self.columns, self.rows, copies_too)
 
     @staticmethod
     def _ahead(done: int, expected: int | None) -> float:
@@ -135,6 +141,11 @@ class Tracking:
         counts[Skipped.ICMP_ERROR] -= self.connections.counts[2]
         return {SKIPPED_WORDS[reason]: int(counts[reason]) for reason in Skipped if counts[reason]}
 
+    @property
+    def copies(self) -> int:
+        """Segments that are another sight of a packet seen before."""
+        return int(self.sights.counts[1])
+
     def conclude(self) -> None:
         """Say what only the end shows: timers that ran out, handshakes and closes. Once, unless on a copy."""
         flows = int(self.connections.counts[0])
@@ -152,7 +163,7 @@ class Tracking:
         """Copy what ``conclude`` changes, so that a live session can go on after its frames were made."""
         copy = Tracking(self.settings)
         copy._skipped, copy._processes = self._skipped.copy(), self._processes
-        copy.table = self.table
+        copy.table, copy.sights = self.table, self.sights
         flows = int(self.connections.counts[0])
         copy.connections = connection.Connections(
             self.connections.pairs.copy(),
@@ -278,6 +289,7 @@ def _frames(tracked: Tracking, info: CaptureInfo) -> Frames:
         anomalies=made(row_frames.anomalies(anomalies, icmp, names, info)),
         info=info,
         skipped=tracked.skipped,
+        copies=tracked.copies,
         local_addresses=addresses.local_addresses(used),
     )
 

@@ -39,7 +39,8 @@ LINK_NAMES = {
 class Capture:
     """The input of one analysis and what became of its records.
 
-    ``records`` = ``segments`` + ``filtered_out`` + what ``skipped`` counts by reason.
+    ``records`` = ``segments`` + ``filtered_out`` + what ``skipped`` counts by reason; where copies are dropped, plus
+    ``copies``.
     """
 
     files: tuple[str, ...]
@@ -52,7 +53,7 @@ class Capture:
     skipped: dict[str, int]  #: reason -> records that gave no row
     filtered_out: int  #: records that the capture filter refused
     truncated: int  #: segments that the snap length cut
-    copies: int  #: segments that are another sight of the same packet
+    copies: int  #: segments that are another sight of a packet seen before
     damage: tuple[Damage, ...]  #: where a file stopped being readable; all before it was read
     kernel_drops: int | None  #: packets that the kernel had no room for: live, or as pcapng or snoop has counted them
     interface_drops: int | None  #: packets that the interface or its driver lost, where pcapng has counted them
@@ -104,7 +105,7 @@ class Capture:
         return cls(**known)
 
 
-def describe(info: CaptureInfo, skipped: dict[str, int], packets: pd.DataFrame) -> Capture:
+def describe(info: CaptureInfo, skipped: dict[str, int], copies: int, packets: pd.DataFrame) -> Capture:
     """Sum up a capture that has been read."""
     links = dict.fromkeys(LINK_NAMES.get(i.link, f"link type {i.link}") for i in info.interfaces)
     names = dict.fromkeys([i.name for i in info.interfaces if i.name] + list(packets["interface"].cat.categories))
@@ -120,7 +121,7 @@ def describe(info: CaptureInfo, skipped: dict[str, int], packets: pd.DataFrame) 
         skipped=dict(skipped),
         filtered_out=info.filtered_out,
         truncated=int(packets["truncated"].sum()),
-        copies=int(packets["copy_of"].notna().sum()),
+        copies=copies,
         damage=tuple(info.damage),
         kernel_drops=info.kernel_drops,
         interface_drops=info.interface_drops,

@@ -58,6 +58,7 @@ def packets(
     no_timestamps = c.optional(columns, "no_timestamps", rows)
     outgoing, vlan = c.optional(columns, "outgoing", rows), c.optional(columns, "vlan", rows)
     absent = c.constant(True, rows, bool)
+    copy_of = c.optional(columns, "copy_of", rows)
     frame_ahead = c.optional(columns, "frame_ahead", rows)
     data: dict[str, Any] = {
         "time": c.times(columns.time_ns[:rows]),
@@ -99,7 +100,9 @@ def packets(
         "acks_frame": c.no_integers(rows, np.int64),
         "bytes_in_flight": c.no_integers(rows, np.int64),
         "interface": _interfaces(columns, rows, info),
-        "copy_of": c.no_integers(rows, np.int64),
+        "copy_of": c.no_integers(rows, np.int64)
+        if c.is_constant(copy_of)
+        else c.integers(copy_of, copy_of == 0),
         "tunnel": _tunnels(c.optional(columns, "tunnel", rows)),
     }
     if len(info.files) > 1:

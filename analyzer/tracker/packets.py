@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from analyzer.decode.segment import ACK, OPTION_TIMESTAMPS
 from analyzer.flows import growth
-from analyzer.kernel import kernel
+from analyzer.kernel import kernel, seldom
 
 
 class PacketColumns(NamedTuple):
@@ -59,6 +59,7 @@ class PacketColumns(NamedTuple):
     ifindex: npt.NDArray[np.int32]  #: SLL2's, + 1
     file: npt.NDArray[np.int32]
     file_frame: npt.NDArray[np.uint32]  #: 0: the frame itself
+    copy_of: npt.NDArray[np.int64]  #: frame of the first sight
     written: npt.NDArray[np.uint8]  #: (optional columns,): whether there is anything but zero
 
 
@@ -74,13 +75,13 @@ _DTYPES: dict[str, type[np.generic]] = {
 _OPTIONAL: dict[str, type[np.generic]] = {
     "frame_ahead": np.int64, "stream_ahead": np.int32, "step_repeat": np.bool_, "no_ack": np.bool_, "no_timestamps": np.bool_,
     "no_ip_id": np.bool_, "outgoing": np.int8, "vlan": np.int16, "tunnel": np.uint8, "truncated": np.bool_, "interface": np.int32,
-    "ifindex": np.int32, "file": np.int32, "file_frame": np.uint32,
+    "ifindex": np.int32, "file": np.int32, "file_frame": np.uint32, "copy_of": np.int64,
 }  # fmt: skip
 
 
 # Places in ``written``, in the order of _OPTIONAL.
 (_FRAME_AHEAD, _STREAM_AHEAD, _STEP_REPEAT, _NO_ACK, _NO_TIMESTAMPS, _NO_IP_ID, _OUTGOING) = range(7)
-(_VLAN, _TUNNEL, _TRUNCATED, _INTERFACE, _IFINDEX, _FILE, _FILE_FRAME) = range(7, 14)
+(_VLAN, _TUNNEL, _TRUNCATED, _INTERFACE, _IFINDEX, _FILE, _FILE_FRAME, _COPY_OF) = range(7, 15)
 
 
 def new_columns(room: int) -> PacketColumns:
@@ -114,8 +115,10 @@ def between(columns: PacketColumns, begin: int, end: int) -> PacketColumns:
 
 
 @kernel
-def write_rows(segments: Any, filled: int, columns: Any, row: int) -> int:
+def write_rows(segments: Any, filled: int, columns: Any, row: int, copies_too: bool) -> int:
     """Write the replayed segments of a batch from this row on; returns the next free row.
+
+    copies_too: whether copies have rows; what the replay says in them is what it says of the first sight.
 
     Apart from the replay, because a kernel that hands forty arrays on to its parts spends its time on that.
     """
@@ -123,6 +126,12 @@ def write_rows(segments: Any, filled: int, columns: Any, row: int) -> int:
         segment = segments[i]
         if segment.quoted:
             continue
+        if segment.copy_of:
+            if not copies_too:
+                continue
+            _take_over(segment, columns)
+            columns.copy_of[row] = segment.copy_of
+            columns.written[_COPY_OF] = 1
         columns.time_ns[row] = segment.time_ns
         columns.flow[row] = segment.flow
         columns.source[row] = segment.source
@@ -208,6 +217,18 @@ def look_up(codes: Any, values: Any, found: Any) -> None:
     """Fill in the code of each value."""
     for i in range(len(values)):
         found[i] = codes[values[i]]
+
+
+@seldom
+def _take_over(segment: Any, columns: Any) -> None:
+    """Let a copy say what was said of its first sight."""
+    first = segment.copy_row
+    segment.flow, segment.from_client = columns.flow[first], columns.from_client[first]
+    segment.relative_seq, segment.relative_ack = columns.seq[first], columns.ack[first]
+    segment.scaled_window = columns.window[first]
+    segment.client_state, segment.client_proven = columns.client_state[first], columns.client_proven[first]
+    segment.server_state, segment.server_proven = columns.server_state[first], columns.server_proven[first]
+    segment.step, segment.step_repeat = columns.step[first], columns.step_repeat[first]
 
 
 class OptionColumns(NamedTuple):

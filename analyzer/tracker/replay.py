@@ -19,9 +19,11 @@ from analyzer.flows.connection import (
     KNOWN_SYN,
     KNOWN_SYN_ACK,
     MARK_CHALLENGED,
+    MARK_COPIES,
     MARK_FORGED,
     MARK_MIDSTREAM,
 )
+from analyzer.flows.copies import root_pair
 from analyzer.flows.incarnation import client_side, end_of_source, find_incarnation, stream_of
 from analyzer.flows.sequence import before, relative
 from analyzer.kernel import kernel, part, seldom
@@ -39,7 +41,7 @@ _NEW_INCARNATION = int(Event.NEW_INCARNATION)
 _PORT_REUSED, _MIDSTREAM, _HALF_OPEN = int(Kind.PORT_REUSED), int(Kind.MIDSTREAM), int(Kind.HALF_OPEN)
 _CHALLENGE_ACK, _FORGED = int(Kind.CHALLENGE_ACK), int(Kind.FORGED_SEGMENT)
 _SYNACK_ISN_CHANGED = int(Kind.SYNACK_ISN_CHANGED)
-_OVERLAPPING = int(Kind.OVERLAPPING_FRAGMENTS)
+_OVERLAPPING, _COPIES = int(Kind.OVERLAPPING_FRAGMENTS), int(Kind.COPIES)
 _NO_DETAIL = int(Detail.NONE)
 _AFTER_CLOSE, _ALIVE, _IN_TIME_WAIT = int(Detail.AFTER_CLOSE), int(Detail.EARLIER_ALIVE), int(Detail.EARLIER_TIME_WAIT)
 
@@ -61,6 +63,12 @@ def replay(segments: Any, sacks: Any, filled: int, connections: Any, log: Any, o
         segment = segments[i]
         pair = connections.pairs[segment.pair]
         stream = stream_of(segment, connections.pairs[segment.untagged], connections.counts)
+        if pair.joined:
+            segment.pair = root_pair(segment.pair, connections.pairs)
+            pair = connections.pairs[segment.pair]
+        if segment.copy_of:
+            _on_copy(segment, sacks[i], pair, stream, connections, log, options)
+            continue
         if segment.quoted:
             on_icmp_error(segment, pair, connections, log)
             continue
@@ -92,6 +100,21 @@ def replay(segments: Any, sacks: Any, filled: int, connections: Any, log: Any, o
         segment.from_client = from_server == 0
         segment.step, segment.step_repeat = step, repeated
         _show_states(segment, number, me, you, pair, connections)
+
+
+@seldom
+def _on_copy(segment: Any, sack: Any, pair: Any, stream: int, connections: Any, log: Any, options: Any) -> None:
+    """Another sight of a packet: nothing happens to the connection; its row is its first sight's, but for the options."""
+    segment.stream = stream
+    number = find_incarnation(segment, pair, connections)
+    if number < 0:
+        return
+    flow = connections.flows[number]
+    if not flow.marks & MARK_COPIES:
+        flow.marks |= MARK_COPIES
+        note(_COPIES, _NO_DETAIL, -1, segment.copy_of, segment, number, log)
+    if segment.options & OPTION_ROW:
+        _write_options(segment, sack, connections.ends[2 * number + 1 - end_of_source(segment, flow)], options)
 
 
 @seldom
