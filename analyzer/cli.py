@@ -22,6 +22,7 @@ from analyzer import __version__
 from analyzer.command_words import split
 from analyzer.errors import AnalyzerError, FilterError
 from analyzer.host_commands import print_states, sockets, sockstat
+from analyzer.settings import Settings
 from analyzer.views.terminal import (
     FORMATS,
     Output,
@@ -65,6 +66,7 @@ class Request:
     strict: bool
     fail_on: tuple[str, ...]
     follow: bool = False
+    copies: Any = None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -108,6 +110,13 @@ def _place(error: BaseException) -> str:
 # ------------------------------------------------------------------------------------------------ options in common
 
 
+_COPIES = click.option(
+    "--copies",
+    type=click.Choice(["mark", "keep", "drop"]),
+    help="Packets seen again on another interface: count them once (mark), as packets (keep), leave them out (drop).",
+)
+
+
 def _common(command: Callable[..., None]) -> Callable[..., None]:
     """Give a command the captures, the filter and the options that all have; it gets them as one Request."""
 
@@ -130,6 +139,7 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
             strict=given.pop("strict"),
             fail_on=given.pop("fail_on"),
             follow=given.pop("follow"),
+            copies=given.pop("copies"),
         )
         if request.follow and request.display_filter:
             raise click.UsageError("-Y asks tshark, which reads whole captures only: not with --follow")
@@ -146,6 +156,7 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--follow", is_flag=True, help="Go on as the capture grows or is rotated (-C, -G, -W); Ctrl-C ends."
         ),
+        _COPIES,
         click.option("--format", "form", type=click.Choice(forms), help="table if nothing else is said."),
         click.option("--json", "as_json", is_flag=True, help="The same as --format json."),
         click.option("-o", "--output", metavar="FILE", help="Write there; its suffix names the format."),
@@ -191,6 +202,7 @@ def _analysed(request: Request) -> Analysis:
             bpf=request.bpf,
             display_filter=request.display_filter,
             port=request.port,
+            copies=request.copies,
             progress=progress,
         )
     return _chosen(request, analysis)
@@ -200,7 +212,7 @@ def _following(request: Request) -> LiveSession:
     from analyzer.session import follow
 
     announce()
-    session = follow(request.captures, port=request.port, bpf=request.bpf)
+    session = follow(request.captures, port=request.port, bpf=request.bpf, settings=Settings(copies=request.copies or "mark"))
     talk(f"following {', '.join(request.captures)}, Ctrl-C ends")
     return session
 
@@ -410,6 +422,7 @@ def anomalies(request: Request) -> None:
 @click.option("-i", "--interface", default="any", show_default=True, help="Where to listen.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Only connections with this port at either end.")
 @click.option("-c", "--count", type=click.IntRange(1), help="Stop after so many segments.")
+@_COPIES
 @click.option("--plain", is_flag=True, help="A line a segment (the only view so far).")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
 @click.argument("words", nargs=-1, metavar="[BPF...]")
@@ -419,6 +432,7 @@ def live(
     interface: str,
     port: int | None,
     count: int | None,
+    copies: Any,
     plain: bool,  # noqa: ARG001  # the line view is the only one so far
     color: str,
     words: tuple[str, ...],
@@ -428,7 +442,7 @@ def live(
 
     announce()
     bpf = " ".join([*words, *(after or ())]) or None
-    session = listen(interface, port=port, bpf=bpf)
+    session = listen(interface, port=port, bpf=bpf, settings=Settings(copies=copies or "mark"))
     talk(f"listening on {interface}, Ctrl-C ends")
     request = Request((), bpf, None, port, None, "table", None, colored(color, None), strict=False, fail_on=())
     _watched(request, session, count)

@@ -53,6 +53,7 @@ def differences(path: Path, settings: analyzer.Settings | None = None) -> list[s
         found += _of_frame(name, getattr(analysis, name), expected[name])
     others = {
         "skipped": (analysis.capture.skipped, rows.skipped(replay)),
+        "copies": (analysis.capture.copies, replay.copies),
         "local_addresses": (analysis.local_addresses, rows.local_addresses(replay)),
     }
     return found + [f"{name}: {kernel}, twin {twin}" for name, (kernel, twin) in others.items() if kernel != twin]

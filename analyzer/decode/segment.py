@@ -70,7 +70,7 @@ SEGMENT = np.dtype(
         ("reporter", np.int32),  # flows: number of its address
         # what the search for copies found out
         ("copy_of", np.int64),  # frame of the first sight of the same packet, 0: this is it
-        ("copy_row", np.int64),  # and its row, where there is one
+        ("copy_row", np.int64),  # and its row; -1: this one has none
         # what the replay found out
         ("relative_seq", np.int64),
         ("relative_ack", np.int64),

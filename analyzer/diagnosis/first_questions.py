@@ -121,7 +121,7 @@ def answer(
         closed_by=_words(flows["closed_by"]),
         waiting=_waiting(flows, transitions, capture, local_addresses),
         troubles=tuple(t for t in troubles if t.kind not in ABOUT_THE_CAPTURE),
-        remarks=tuple(_remarks(capture, {t.kind: t for t in troubles}, len(flows))),
+        remarks=tuple(_remarks(capture, {t.kind: t for t in troubles}, flows)),
     )
 
 
@@ -226,7 +226,7 @@ def _icmp_meaning(anomalies: pd.DataFrame) -> str:
     return ", ".join(names[:2]) + more
 
 
-def _remarks(capture: Capture, troubles: dict[str, Trouble], connections: int) -> list[Remark]:
+def _remarks(capture: Capture, troubles: dict[str, Trouble], flows: pd.DataFrame) -> list[Remark]:
     """Say what the reader must know of the capture before he believes the rest."""
     remarks = [Remark("error", f"{d.file}, byte {d.offset}: {d.what}; read up to there") for d in capture.damage]
     if capture.kernel_drops:
@@ -249,12 +249,15 @@ def _remarks(capture: Capture, troubles: dict[str, Trouble], connections: int) -
     ):
         if kind in troubles:
             count = troubles[kind].flows or troubles[kind].count
-            remarks.append(Remark("note", f"{count:,} of {_counted(connections, 'connection')} {said}"))
+            remarks.append(Remark("note", f"{count:,} of {_counted(len(flows), 'connection')} {said}"))
     if capture.truncated:
         cut = _counted(capture.truncated, "packet")
         remarks.append(Remark("note", f"{cut} cut by the snap length; what the headers say is not affected"))
     if capture.copies:
-        remarks.append(Remark("note", f"{_counted(capture.copies, 'packet')} seen again on another interface"))
+        seen = f"{_counted(capture.copies, 'packet')} seen again, mostly on another interface: copies, which count once"
+        remarks.append(Remark("note", seen))
+    if twins := int(flows["nat_of"].notna().sum()):
+        remarks.append(Remark("note", f"{_counted(twins, 'connection')} seen on both sides of an address translation"))
     for reason, count in sorted(capture.skipped.items(), key=lambda item: -item[1]):
         remarks.append(Remark("note", f"{_counted(count, 'record')} skipped: {reason}"))
     return [*remarks, *_notes(capture)]

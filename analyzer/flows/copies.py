@@ -10,14 +10,19 @@ Identical segments are one packet when
 
 *   they were seen at different *vantages* (interface, direction, VLAN, tunnel, TTL, file), and this packet was not yet
     seen at the second one: a sender that repeats itself passes the same places again, first of all the first one. The
-    rest is a matter of time: a second with an IP ID, which senders count on with every packet; less where there is none
-    (IPv6, Linux's SYN-ACKs and resets) and only the timestamps option or nothing tells two packets apart;
+    rest is a matter of time: a second with an IP ID that tells packets apart; less where there is none (IPv6, Linux's
+    SYN-ACKs and resets) and only the timestamps option or nothing does;
 
-*   or they were seen at the same vantage at almost the same time, with the same checksum, and an IP ID. Without one only
-    what takes sequence numbers, if nothing came from the other end meanwhile: a sender that has heard nothing repeats
-    itself by a timer, and none is that short (Linux: 2 ms for a tail loss probe, 200 ms for a time-out).
+*   or they were seen at the same vantage at almost the same time, with the same checksum, and an IP ID that tells
+    packets apart. Without one only what takes sequence numbers, if nothing came from the other end meanwhile: a sender
+    that has heard nothing repeats itself by a timer, and none is that short (Linux: 2 ms for a tail loss probe, 200 ms
+    for a time-out).
 
-The checksum is another one only where a card was to fill it in: then one of them is the bare sum of the pseudo-header.
+An IP ID tells packets apart if its sender gives another one to its other segments. Linux, Windows and BSD do, and give a
+retransmission a new one; some devices and packet generators have one number for all.
+
+The checksum is another one only where a card was to fill it in: then one of them is the bare sum of the pseudo-header;
+and in SYNs, whose MSS routers clamp.
 """
 
 from __future__ import annotations
@@ -33,7 +38,7 @@ from analyzer.kernel import kernel, part, seldom
 
 WINDOW = 8192  #: segments looked back upon: what ten gigabits bring within milliseconds
 SIGHTS = 16  #: of them, identical ones looked at; a packet is seen at some five places
-BETWEEN = 64  #: segments between two sights of a packet without IP ID at the same vantage
+NEAR = 64  #: segments looked through, one by one, for what the ends sent besides
 
 WITH_ID_NS = 1_000_000_000  #: another vantage, IP ID: RFC 6864 lets none come again within two minutes
 WITH_TIMESTAMPS_NS = 200_000_000  #: no IP ID, but a clock in the segment; Linux's least retransmission time-out
@@ -55,6 +60,7 @@ SIGHT = np.dtype(
         ("untagged", np.int32),
         ("pair", np.int32),  # of the first sight
         ("checksum", np.uint16),
+        ("ip_id", np.uint16),
         ("side", np.uint8),
     ],
     align=True,
@@ -78,7 +84,9 @@ class Sights(NamedTuple):
 def new_sights() -> Sights:
     """Make the memory of an analysis: its size never changes; the keys of its hash are drawn anew."""
     keys = np.array([secrets.randbits(64) for _ in range(_WORDS + 1)], np.uint64)
-    return Sights(keys, np.zeros(_SLOTS, np.uint32), np.zeros(WINDOW, SIGHT), np.array([WINDOW, 0], np.int64))
+    ring = np.zeros(WINDOW, SIGHT)
+    ring["untagged"] = -1  # of no pair
+    return Sights(keys, np.zeros(_SLOTS, np.uint32), ring, np.array([WINDOW, 0], np.int64))
 
 
 @kernel
@@ -119,12 +127,15 @@ def find_copies(segments: Any, filled: int, sights: Any, pairs: Any, row: int, k
             row += 1
         else:
             _take_as_copy(segment, sights.ring[found & (WINDOW - 1)], it, sights, pairs)
-            row += keep_rows
+            if keep_rows:
+                row += 1
+            else:
+                segment.copy_row = -1
         it.time_ns = segment.time_ns
         it.seq, it.ack, it.hash, it.vantage = segment.seq, segment.ack, value, vantage
         it.previous = previous
         it.untagged = segment.untagged
-        it.checksum, it.side = segment.raw_checksum, segment.side
+        it.checksum, it.ip_id, it.side = segment.raw_checksum, segment.ip_id, segment.side
 
 
 @part
@@ -176,9 +187,9 @@ def _first_sight(segment: Any, value: int, vantage: int, newest: int, place: int
             left -= 1
             apart_ns = abs(segment.time_ns - it.time_ns)
             if it.vantage == vantage:
-                if same < 0 and _is_seen_twice(segment, it, apart_ns, at, place, sights.ring):
+                if same < 0 and _is_seen_twice(segment, it, apart_ns, value, at, place, sights.ring):
                     same = at
-            elif apart_ns <= _patience(segment) and _checksums_agree(segment, it):
+            elif _is_soon(segment, apart_ns, value, place, sights.ring) and _checksums_agree(segment, it):
                 if not _was_seen_here(segment, value, vantage, np.int64(it.first), newest, place, sights.ring):
                     found = at
         at = np.int64(it.previous)
@@ -214,29 +225,29 @@ def _was_seen_here(segment: Any, value: int, vantage: int, first: int, newest: i
 
 
 @part
-def _has_id(segment: Any) -> bool:
-    return segment.version == 4 and segment.ip_id != 0
+def _is_soon(segment: Any, apart_ns: int, value: int, place: int, ring: Any) -> bool:
+    """Whether a copy at another vantage may come so late."""
+    if apart_ns <= (WITH_TIMESTAMPS_NS if segment.options & OPTION_TIMESTAMPS else BARE_NS):
+        return True
+    return apart_ns <= WITH_ID_NS and _has_own_id(segment, value, place, ring)
 
 
 @part
-def _patience(segment: Any) -> int:
-    """How long a copy at another vantage may take."""
-    if _has_id(segment):
-        return WITH_ID_NS
-    return WITH_TIMESTAMPS_NS if segment.options & OPTION_TIMESTAMPS else BARE_NS
-
-
-@part
-def _is_seen_twice(segment: Any, it: Any, apart_ns: int, at: int, place: int, ring: Any) -> bool:
+def _is_seen_twice(segment: Any, it: Any, apart_ns: int, value: int, at: int, place: int, ring: Any) -> bool:
     """Whether an identical segment at the same vantage is the same packet."""
     if segment.raw_checksum != it.checksum:
         return False
-    if _has_id(segment):
-        return apart_ns <= SAME_WITH_ID_NS
-    if apart_ns > SAME_BARE_NS or (segment.length == 0 and not segment.flags & (SYN | FIN)) or segment.time_ns == 0:
-        return False
+    takes_numbers = segment.length != 0 or segment.flags & (SYN | FIN) != 0
+    if takes_numbers and apart_ns <= SAME_BARE_NS and segment.time_ns != 0 and _is_undisturbed(segment, at, place, ring):
+        return True
+    return apart_ns <= SAME_WITH_ID_NS and _has_own_id(segment, value, place, ring)
+
+
+@part
+def _is_undisturbed(segment: Any, at: int, place: int, ring: Any) -> bool:
+    """Whether nothing came from the other end since that sight."""
     between = ((place - at) & _PLACES) - 1
-    if between > BETWEEN:
+    if between > NEAR:
         return False
     for i in range(between):
         other = ring[(at + 1 + i) & (WINDOW - 1)]
@@ -245,10 +256,28 @@ def _is_seen_twice(segment: Any, it: Any, apart_ns: int, at: int, place: int, ri
     return True
 
 
+@seldom
+def _has_own_id(segment: Any, value: int, place: int, ring: Any) -> bool:
+    """Whether the segment has an IP ID, and the sender's other segments have others."""
+    if segment.version != 4 or segment.ip_id == 0:
+        return False
+    others = 0
+    for back in range(1, NEAR + 1):
+        other = ring[(place - back) & (WINDOW - 1)]
+        if other.untagged == segment.untagged and other.side == segment.side and other.hash != value:
+            if other.ip_id == segment.ip_id:
+                return False
+            others += 1
+    return others > 0
+
+
 @part
 def _checksums_agree(segment: Any, it: Any) -> bool:
-    """Whether the checksums are the same, or one was left to the card: then it is the pseudo-header's sum."""
-    if segment.raw_checksum == it.checksum:
+    """Whether the checksums are the same, or one was left to the card: then it is the pseudo-header's sum.
+
+    A SYN's is not asked: routers clamp its MSS.
+    """
+    if segment.raw_checksum == it.checksum or segment.flags & SYN:
         return True
     bare = _pseudo_header_sum(segment)
     return segment.raw_checksum == bare or it.checksum == bare

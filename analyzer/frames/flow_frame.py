@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from analyzer.decode.segment import OPTION_FAST_OPEN, OPTION_MPTCP, OPTION_SACK_PERMITTED, OPTION_TIMESTAMPS
 from analyzer.flows.connection import KNOWN_SYN, KNOWN_SYN_ACK
+from analyzer.flows.translation import first_sights
 from analyzer.frames import columns as c
 from analyzer.frames import vocabulary as v
 from analyzer.tracker.anomalies import Kind
@@ -54,6 +55,8 @@ def flows(flows: Rows, ends: Rows, pairs: Rows, names: AddressWords, anomalies: 
     for name in ("rtt_min", "rtt_median", "rtt_max"):
         data[name] = c.constant(np.nan, rows, np.float64)
     data["reused_from"] = c.integers(flows["earlier"], flows["earlier"] < 0)
+    before = first_sights(flows, ends, pairs)
+    data["nat_of"] = c.integers(before, before < 0)
     data |= _counts(anomalies, rows)
     return c.Plan(data, c.numbered(rows, "flow"))
 

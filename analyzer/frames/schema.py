@@ -84,7 +84,7 @@ PACKETS = Schema(
             "where it was seen: pcapng's name, or SLL2's interface index",
             "frame.interface_name",
         ),
-        Column("copy_of", "Int64", "frame", "first sight of the same packet, seen again on another interface"),
+        Column("copy_of", "Int64", "frame", "first sight of the same packet, which is seen again here"),
         Column("tunnel", "category", "", "the innermost tunnel around it; NA without", "", words.TUNNELS),
     ),
 )
@@ -167,6 +167,7 @@ FLOWS = Schema(
         Column("rtt_median", "float64", "s", "over the connection's round trips"),
         Column("rtt_max", "float64", "s", "over the connection's round trips"),
         Column("reused_from", "Int32", "flow", "the earlier incarnation on the same addresses and ports"),
+        Column("nat_of", "Int32", "flow", "the same connection on the other side of an address translation, seen first"),
         *(Column(words.count_column(kind), "uint32", "anomalies", f"of kind `{kind}`") for kind in words.ANOMALY_KINDS),
     ),
 )

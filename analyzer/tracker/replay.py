@@ -113,7 +113,7 @@ def _on_copy(segment: Any, sack: Any, pair: Any, stream: int, connections: Any, 
     if not flow.marks & MARK_COPIES:
         flow.marks |= MARK_COPIES
         note(_COPIES, _NO_DETAIL, -1, segment.copy_of, segment, number, log)
-    if segment.options & OPTION_ROW:
+    if segment.options & OPTION_ROW and segment.copy_row >= 0:
         _write_options(segment, sack, connections.ends[2 * number + 1 - end_of_source(segment, flow)], options)
 
 

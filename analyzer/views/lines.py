@@ -3,7 +3,8 @@
 ``16:00:01.000120 10.0.0.1.51234 > 10.0.0.2.80: Flags [S], seq 0, win 65495, length 0   SYN_SENT  LISTEN~  open 1/3``
 
 Times are local, as tcpdump prints them. The client's state stands first, then the server's; ``~`` marks a state that is
-assumed: nothing that this end has sent proves it yet. A step in brackets is a repetition. Anomalies follow a ``!``.
+assumed: nothing that this end has sent proves it yet. A step in brackets is a repetition; a copy names its first sight. Anomalies follow a
+``!``.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ class PacketLines:
         parts += [paint(state, "state", self._color) for state in states]
         if isinstance(row.step, str):
             parts.append(f"({row.step})" if row.step_repeat else row.step)
+        if str(row.copy_of) != "<NA>":
+            parts.append(f"copy of {row.copy_of}")
         if troubles:
             parts.append(paint("! " + ", ".join(troubles), "warning", self._color))
         return " ".join(parts).rstrip()
@@ -92,7 +95,7 @@ def _clock(second: int) -> str:
 def _rows(chunk: pd.DataFrame) -> Iterator[Any]:
     columns = [
         "time", "flow", "src", "sport", "dst", "dport", "flags", "seq", "ack", "length", "window",
-        "client_state", "server_state", "client_proven", "server_proven", "step", "step_repeat",
+        "client_state", "server_state", "client_proven", "server_proven", "step", "step_repeat", "copy_of",
     ]  # fmt: skip
     return chunk[columns].reset_index().itertuples(index=False, name="Row")
 

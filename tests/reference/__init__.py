@@ -9,6 +9,7 @@ catalogue of anomalies and the words of the marks. The compiled kernels must say
 ``segment``      TCP's header and options
 ``connection``   what is kept of a connection and of its ends; the arithmetic of sequence numbers
 ``incarnation``  which connection of a pair of addresses and ports a segment belongs to, and who is the client
+``copies``       packets that are seen more than once, and connections on both sides of an address translation
 ``machine``      the state machine: moves, and what proves or refutes them
 ``opening``, ``delivery``, ``closing``, ``reset``  what a segment is an event of
 ``timers``       states that no packet ends

@@ -142,6 +142,7 @@ class Flow:
     refused: bool = False
     reset_early: bool = False  #: after the SYN-ACK and before the third segment
     challenged: bool = False  #: its SYN was answered in an earlier connection's numbers
+    copied: bool = False  #: a packet of it was seen again
     forged: bool = False  #: opened by a forged SYN: no connection of its own
     ecn_offered: bool = False
     ecn_agreed: bool = False
@@ -179,6 +180,11 @@ class Pair:
     version: int
     places: tuple[Place, Place]  #: the lower one first
     newest: Flow | None = None
+    joined: Pair | None = None  #: copies showed that its segments belong to that one
+
+    @property
+    def root(self) -> Pair:
+        return self if self.joined is None else self.joined.root
 
 
 @dataclass(eq=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from analyzer.decode.segment import Skipped
 from analyzer.settings import Settings
@@ -14,6 +14,7 @@ from analyzer.tracker.states import Event, State
 from tests.reference import closing, delivery, icmp, opening, timers
 from tests.reference.arrival import Arrival, Mark
 from tests.reference.connection import Conversation, End, Flow, Pair, before, relative
+from tests.reference.copies import Sight, Sights
 from tests.reference.decode import decode
 from tests.reference.fragments import Fragments
 from tests.reference.incarnation import client_side, find_incarnation, note_bases, opens_stream
@@ -39,6 +40,7 @@ class PacketRow:
     step_repeat: bool
     states: tuple[State, State]  #: client's, server's
     proven: tuple[bool, bool]
+    copy_of: int | None = None  #: the frame of the first sight
 
 
 @dataclass
@@ -61,6 +63,9 @@ class Replay:
     fragments: Fragments = field(default_factory=Fragments)
     skipped: Counter = field(default_factory=Counter)
     local: dict[tuple[int, int], set[str]] = field(default_factory=dict)  #: address -> where it was seen to lie
+    sights: Sights = field(default_factory=Sights)
+    rows_by_frame: dict[int, PacketRow] = field(default_factory=dict)
+    copies: int = 0
     streams: int = 0
     last_ns: int = 0
 
@@ -91,9 +96,15 @@ class Replay:
         pair = self.pairs.setdefault((*addresses, tags, tunnels), Pair(segment.version, places))
         stream = self.stream_of(segment, side, self.conversations.setdefault(addresses, Conversation()))
         if segment.icmp is not None:
-            self.icmp_error(segment, side, pair)
+            self.icmp_error(segment, side, pair.root)
             return
         self.note_addresses(segment)
+        if self.settings.copies != "keep":
+            sight = self.sights.look(segment, side, addresses, pair)
+            pair = pair.root
+            if sight.is_copy:
+                self.copy(segment, side, pair, stream, sight)
+                return
         flow = find_incarnation(segment, side, pair) or self.new_flow(segment, side, pair, stream)
         me, you = flow.end_on(side), flow.end_on(1 - side)
         for end in (me, you):
@@ -121,6 +132,22 @@ class Replay:
                 (ends[0].state, ends[1].state), (ends[0].proven, ends[1].proven),
             )
         )  # fmt: skip
+        self.rows_by_frame[segment.frame] = self.packets[-1]
+
+    def copy(self, segment: Segment, side: int, pair: Pair, stream: int, sight: Sight) -> None:
+        """Another sight of a packet: what was said of the first one is said again."""
+        self.copies += 1
+        if self.settings.copies == "mark":
+            first = self.rows_by_frame[sight.first.frame]
+            self.packets.append(replace(first, segment=segment, stream=stream, copy_of=sight.first.frame))
+        flow = find_incarnation(segment, side, pair)
+        if flow is None:
+            return
+        if not flow.copied:
+            flow.copied = True
+            self.log.note(segment, flow.number, Kind.COPIES, None, Detail.NONE, sight.first.frame)
+        if segment.options.worth_a_row and self.settings.copies == "mark":
+            self.options.append(OptionRow(segment, relative_blocks(segment, flow.end_on(1 - side))))
 
     # ------------------------------------------------------------------------------------------------- which flow
 

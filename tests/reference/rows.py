@@ -20,6 +20,7 @@ from analyzer.tracker.marks import (
 from tests.reference import icmp
 from tests.reference.connection import Change, End, Flow
 from tests.reference.machine import Anomaly
+from tests.reference.copies import translated
 from tests.reference.replay import OptionRow, PacketRow, Replay
 
 Row = dict[str, Any]
@@ -124,7 +125,7 @@ def packet(row: PacketRow, shown: Shown) -> Row:
         "bytes_in_flight": None,
         "interface": None,
         "tunnel": None if segment.tunnel is None else TUNNEL_WORDS[segment.tunnel],
-        "copy_of": None,
+        "copy_of": row.copy_of,
     }
 
 
@@ -161,7 +162,7 @@ def offered(end: End, name: str) -> int | None:
     return getattr(end.options, name) if end.opened else None
 
 
-def flow_row(flow: Flow, shown: list[Shown], kinds: Counter) -> Row:
+def flow_row(flow: Flow, twin: Flow | None, shown: list[Shown], kinds: Counter) -> Row:
     (client, client_port), (server, server_port) = place(flow, 0), place(flow, 1)
     row: Row = {
         "flow": shown[flow.number].number,
@@ -207,6 +208,7 @@ def flow_row(flow: Flow, shown: list[Shown], kinds: Counter) -> Row:
         "rtt_median": None,
         "rtt_max": None,
         "reused_from": shown[flow.earlier.number].number if flow.earlier else None,
+        "nat_of": None if twin is None else shown[twin.number].number,
     }
     return row | {"n_" + CATALOGUE[kind].name.replace("-", "_"): kinds[kind] for kind in Kind}
 
@@ -290,10 +292,11 @@ def frames(replay: Replay, interfaces: list[str | None], files: list[str]) -> di
     for it in replay.log.anomalies:
         kinds.setdefault(shown[it.flow].number, Counter())[it.kind] += 1
     flows = [flow for flow in replay.flows if not flow.forged]
+    twins = translated(flows)
     return {
         "packets": packets(replay, shown, interfaces, files),
         "options": [option(row) for row in replay.options],
-        "flows": [flow_row(flow, shown, kinds.get(shown[flow.number].number, Counter())) for flow in flows],
+        "flows": [flow_row(flow, twins.get(flow.number), shown, kinds.get(shown[flow.number].number, Counter())) for flow in flows],
         "transitions": [transition(change, shown[change.flow]) for change in replay.log.changes],
         "anomalies": [anomaly(it, shown[it.flow], interfaces) for it in replay.log.anomalies],
     }

@@ -55,6 +55,8 @@ class Segment:
     window: int = 0
     length: int = 0  #: payload, from the IP header
     options: Options = field(default_factory=Options)
+    checksum: int = 0
+    header: int = 0  #: octets, by itself
     ip_id: int | None = None  #: IPv4 only
     ttl: int = 0
     truncated: bool = False
@@ -104,17 +106,20 @@ class Header:
     window: int
     length: int
     options: Options
+    checksum: int
+    header: int
 
 
 def tcp(data: bytes, length: int) -> Header | None:
     """Read a header from what was captured of a datagram with so many transport octets; None if it is cut below 20."""
     if len(data) < 20 or length < 20:
         return None
-    sport, dport, seq, ack, offset_and_flags, window = struct.unpack("!HHIIHH", data[:16])
+    sport, dport, seq, ack, offset_and_flags, window, checksum = struct.unpack("!HHIIHHH", data[:18])
     header = (offset_and_flags >> 12) * 4
     # A header length below 20 is nonsense: where the text begins is not known, so there is none.
     text = max(length - header, 0) if header >= 20 else 0
-    return Header(sport, dport, seq, ack, offset_and_flags & 0x0FFF, window, text, options(data[20 : max(header, 20)]))
+    found = options(data[20 : max(header, 20)])
+    return Header(sport, dport, seq, ack, offset_and_flags & 0x0FFF, window, text, found, checksum, header)
 
 
 def options(data: bytes) -> Options:
