@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from analyzer.analysis import Analysis
     from analyzer.session import LiveSession
 
+_COPIES = click.option("--copies", type=click.Choice(["mark", "keep", "drop"]), help="Packets seen again [mark].")
+
 
 class Stop(Exception):  # noqa: N818  # no error: the way out of click with an exit code
     """The command has an exit code other than 0."""
@@ -108,13 +110,6 @@ def _place(error: BaseException) -> str:
 
 
 # ------------------------------------------------------------------------------------------------ options in common
-
-
-_COPIES = click.option(
-    "--copies",
-    type=click.Choice(["mark", "keep", "drop"]),
-    help="Packets seen again on another interface: count them once (mark), as packets (keep), leave them out (drop).",
-)
 
 
 def _common(command: Callable[..., None]) -> Callable[..., None]:

@@ -97,8 +97,8 @@ def test_reading_works_inside_a_running_event_loop():
 
 
 def test_an_unknown_wish_for_copies_is_refused_not_ignored():
-    with pytest.raises(ValueError, match="copies='drop'"):
-        analyzer.read(LIFE, copies="drop")
+    with pytest.raises(ValueError, match="copies='forget'"):
+        analyzer.read(LIFE, copies="forget")
 
 
 def test_settings_are_used_and_kept():

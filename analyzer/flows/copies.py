@@ -44,7 +44,8 @@ WITH_ID_NS = 1_000_000_000  #: another vantage, IP ID: RFC 6864 lets none come a
 WITH_TIMESTAMPS_NS = 200_000_000  #: no IP ID, but a clock in the segment; Linux's least retransmission time-out
 BARE_NS = 20_000_000  #: neither; interfaces of one host are microseconds apart, those of a path some milliseconds
 SAME_WITH_ID_NS = 10_000_000  #: the same vantage, IP ID
-SAME_BARE_NS = 1_000_000  #: the same vantage, none: below Linux's TCP_TIMEOUT_MIN
+SAME_BARE_NS = 500_000  #: the same vantage, none: well below 2 ms, Linux's TCP_TIMEOUT_MIN
+UNDATED_NS = 1_000_000_000  #: before that, in 1970, stand the lines of a text without times, one behind the other
 
 SIGHT = np.dtype(
     [
@@ -69,7 +70,6 @@ SIGHT = np.dtype(
 
 _SLOTS = 65536
 _WORDS = 12
-_PLACES = (1 << 32) - 1  # places count on, modulo 2**32
 
 
 class Sights(NamedTuple):
@@ -111,14 +111,14 @@ def find_copies(segments: Any, filled: int, sights: Any, pairs: Any, row: int, k
         segment.copy_of = 0
         if segment.quoted:
             continue
-        place = sights.counts[0] & _PLACES
+        place = np.int64(np.uint32(sights.counts[0]))  # where it wraps, distances go on
         sights.counts[0] += 1
         value = _identity(segment, sights.keys)
         vantage = _vantage(segment, sights.keys)
         slot = value & (_SLOTS - 1)
         previous = np.int64(sights.slots[slot])
         found = -1
-        if (place - previous) & _PLACES < WINDOW:
+        if _age(previous, place) < WINDOW:
             found = _first_sight(segment, value, vantage, previous, place, sights)
         sights.slots[slot] = place
         it = sights.ring[place & (WINDOW - 1)]
@@ -136,6 +136,12 @@ def find_copies(segments: Any, filled: int, sights: Any, pairs: Any, row: int, k
         it.previous = previous
         it.untagged = segment.untagged
         it.checksum, it.ip_id, it.side = segment.raw_checksum, segment.ip_id, segment.side
+
+
+@part
+def _age(at: Any, place: Any) -> Any:
+    """How many segments ago that was."""
+    return np.int64(np.uint32(place - at))
 
 
 @part
@@ -167,20 +173,20 @@ def _vantage(segment: Any, keys: Any) -> Any:
         _hashed(keys, 0, segment.ifindex + 1, segment.vlan_key + 1)
         + _hashed(keys, 2, segment.interface, segment.file)
         + _hashed(keys, 4, segment.ttl, segment.outgoing + 1)
-        + _hashed(keys, 6, tunnel >> np.uint64(32), tunnel & np.uint64(0xFFFFFFFF))
+        + _hashed(keys, 6, tunnel >> np.uint64(32), np.uint32(tunnel))
     )
     return np.int64(total >> np.uint64(32))
 
 
 @seldom
-def _first_sight(segment: Any, value: int, vantage: int, newest: int, place: int, sights: Any) -> int:
+def _first_sight(segment: Any, value: int, vantage: int, newest: Any, place: Any, sights: Any) -> Any:
     """Find a sight of the same packet; returns its place, or -1.
 
     Of several packets that are identical, each seen here and there, the oldest one that was not yet seen here has it.
     """
     found = same = -1
     at, left = newest, SIGHTS
-    age = (place - at) & _PLACES
+    age = _age(at, place)
     while left > 0 and age < WINDOW:
         it = sights.ring[at & (WINDOW - 1)]
         if _is_identical(it, segment, value):
@@ -189,11 +195,14 @@ def _first_sight(segment: Any, value: int, vantage: int, newest: int, place: int
             if it.vantage == vantage:
                 if same < 0 and _is_seen_twice(segment, it, apart_ns, value, at, place, sights.ring):
                     same = at
-            elif _is_soon(segment, apart_ns, value, place, sights.ring) and _checksums_agree(segment, it):
-                if not _was_seen_here(segment, value, vantage, np.int64(it.first), newest, place, sights.ring):
-                    found = at
+            elif (
+                _is_soon(segment, apart_ns, value, place, sights.ring)
+                and _checksums_agree(segment, it)
+                and not _was_seen_here(segment, value, vantage, np.int64(it.first), newest, place, sights.ring)
+            ):
+                found = at
         at = np.int64(it.previous)
-        older = (place - at) & _PLACES
+        older = _age(at, place)
         if older <= age:
             break
         age = older
@@ -206,10 +215,10 @@ def _is_identical(it: Any, segment: Any, value: int) -> bool:
 
 
 @part
-def _was_seen_here(segment: Any, value: int, vantage: int, first: int, newest: int, place: int, ring: Any) -> bool:
+def _was_seen_here(segment: Any, value: int, vantage: int, first: Any, newest: Any, place: Any, ring: Any) -> bool:
     """Whether that packet has a sight at this vantage."""
     at, left = newest, SIGHTS
-    age = (place - at) & _PLACES
+    age = _age(at, place)
     while left > 0 and age < WINDOW:
         it = ring[at & (WINDOW - 1)]
         if _is_identical(it, segment, value):
@@ -217,7 +226,7 @@ def _was_seen_here(segment: Any, value: int, vantage: int, first: int, newest: i
             if it.first == first and it.vantage == vantage:
                 return True
         at = np.int64(it.previous)
-        older = (place - at) & _PLACES
+        older = _age(at, place)
         if older <= age:
             break
         age = older
@@ -238,7 +247,12 @@ def _is_seen_twice(segment: Any, it: Any, apart_ns: int, value: int, at: int, pl
     if segment.raw_checksum != it.checksum:
         return False
     takes_numbers = segment.length != 0 or segment.flags & (SYN | FIN) != 0
-    if takes_numbers and apart_ns <= SAME_BARE_NS and segment.time_ns != 0 and _is_undisturbed(segment, at, place, ring):
+    if (
+        takes_numbers
+        and apart_ns <= SAME_BARE_NS
+        and segment.time_ns >= UNDATED_NS
+        and _is_undisturbed(segment, at, place, ring)
+    ):
         return True
     return apart_ns <= SAME_WITH_ID_NS and _has_own_id(segment, value, place, ring)
 
@@ -246,7 +260,7 @@ def _is_seen_twice(segment: Any, it: Any, apart_ns: int, value: int, at: int, pl
 @part
 def _is_undisturbed(segment: Any, at: int, place: int, ring: Any) -> bool:
     """Whether nothing came from the other end since that sight."""
-    between = ((place - at) & _PLACES) - 1
+    between = _age(at, place) - 1
     if between > NEAR:
         return False
     for i in range(between):

@@ -100,9 +100,7 @@ def packets(
         "acks_frame": c.no_integers(rows, np.int64),
         "bytes_in_flight": c.no_integers(rows, np.int64),
         "interface": _interfaces(columns, rows, info),
-        "copy_of": c.no_integers(rows, np.int64)
-        if c.is_constant(copy_of)
-        else c.integers(copy_of, copy_of == 0),
+        "copy_of": c.no_integers(rows, np.int64) if c.is_constant(copy_of) else c.integers(copy_of, copy_of == 0),
         "tunnel": _tunnels(c.optional(columns, "tunnel", rows)),
     }
     if len(info.files) > 1:

@@ -167,7 +167,9 @@ FLOWS = Schema(
         Column("rtt_median", "float64", "s", "over the connection's round trips"),
         Column("rtt_max", "float64", "s", "over the connection's round trips"),
         Column("reused_from", "Int32", "flow", "the earlier incarnation on the same addresses and ports"),
-        Column("nat_of", "Int32", "flow", "the same connection on the other side of an address translation, seen first"),
+        Column(
+            "nat_of", "Int32", "flow", "the same connection on the other side of an address translation, seen first"
+        ),
         *(Column(words.count_column(kind), "uint32", "anomalies", f"of kind `{kind}`") for kind in words.ANOMALY_KINDS),
     ),
 )

@@ -3,8 +3,8 @@
 ``16:00:01.000120 10.0.0.1.51234 > 10.0.0.2.80: Flags [S], seq 0, win 65495, length 0   SYN_SENT  LISTEN~  open 1/3``
 
 Times are local, as tcpdump prints them. The client's state stands first, then the server's; ``~`` marks a state that is
-assumed: nothing that this end has sent proves it yet. A step in brackets is a repetition; a copy names its first sight. Anomalies follow a
-``!``.
+assumed: nothing that this end has sent proves it yet. A step in brackets is a repetition. A copy names its first sight.
+Anomalies follow a ``!``.
 """
 
 from __future__ import annotations

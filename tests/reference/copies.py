@@ -59,9 +59,9 @@ class Sights:
         """Another place first, the oldest packet that may be it; else the same place, the newest."""
         seen_here = {sight.first for sight in alike if sight.vantage == it.vantage}
         for sight in alike:
-            if sight.vantage != it.vantage and sight.first not in seen_here:
-                if self.soon(it, sight) and checksums_agree(it.segment, sight.segment):
-                    return sight
+            elsewhere = sight.vantage != it.vantage and sight.first not in seen_here
+            if elsewhere and self.soon(it, sight) and checksums_agree(it.segment, sight.segment):
+                return sight
         for sight in reversed(alike):
             if sight.vantage == it.vantage and self.twice(it, sight):
                 return sight
@@ -80,7 +80,7 @@ class Sights:
         if segment.length or segment.has(SYN) or segment.has(FIN):
             between = self.all[sight.place + 1 :]
             heard = any(other.ends == it.ends and other.side != it.side for other in between)
-            if apart <= MILLISECOND_NS and segment.time_ns and len(between) <= NEAR and not heard:
+            if apart <= MILLISECOND_NS // 2 and segment.time_ns >= SECOND_NS and len(between) <= NEAR and not heard:
                 return True
         return apart <= 10 * MILLISECOND_NS and self.has_own_id(it)
 

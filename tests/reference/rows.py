@@ -19,8 +19,8 @@ from analyzer.tracker.marks import (
 )
 from tests.reference import icmp
 from tests.reference.connection import Change, End, Flow
-from tests.reference.machine import Anomaly
 from tests.reference.copies import translated
+from tests.reference.machine import Anomaly
 from tests.reference.replay import OptionRow, PacketRow, Replay
 
 Row = dict[str, Any]
@@ -296,7 +296,10 @@ def frames(replay: Replay, interfaces: list[str | None], files: list[str]) -> di
     return {
         "packets": packets(replay, shown, interfaces, files),
         "options": [option(row) for row in replay.options],
-        "flows": [flow_row(flow, twins.get(flow.number), shown, kinds.get(shown[flow.number].number, Counter())) for flow in flows],
+        "flows": [
+            flow_row(flow, twins.get(flow.number), shown, kinds.get(shown[flow.number].number, Counter()))
+            for flow in flows
+        ],
         "transitions": [transition(change, shown[change.flow]) for change in replay.log.changes],
         "anomalies": [anomaly(it, shown[it.flow], interfaces) for it in replay.log.anomalies],
     }
