@@ -17,12 +17,17 @@ Each scenario of ``recorder/scenarios.py`` makes one folder:
 ``README``
     three lines that say what was done.
 
+Those of ``recorder/passages.py`` are captured at a host that packets pass through, ``any.pcap``, and at both ends,
+``client.pcap`` and ``server.pcap``; with how often the ends retransmitted, ``retransmitted.csv``, and a ``README`` of
+three lines.
+
 Everything happens in network namespaces that are gone afterwards, also after an error.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import signal
 import sys
@@ -30,6 +35,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recorder.network import RecordingError
+from recorder.passages import PASSAGES, record_passage
 from recorder.scenarios import SCENARIOS
 from recorder.stage import record
 
@@ -44,23 +50,26 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="scenarios; all by default")
     parser.add_argument("--into", type=Path, default=HERE, metavar="DIR", help="folder to write to")
     options = parser.parse_args()
-    unknown = set(options.names) - {scenario.name for scenario in SCENARIOS}
+    known = [one.name for one in (*SCENARIOS, *PASSAGES)]
+    unknown = set(options.names) - set(known)
     if unknown:
-        parser.error(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(s.name for s in SCENARIOS)}")
+        parser.error(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     if os.geteuid() != 0:
         print("record.py: namespaces, tcpdump and the tracepoint need root: sudo make captures", file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, _leave)
-    for scenario in SCENARIOS:
-        if not options.names or scenario.name in options.names:
+    recordings = [(one.name, functools.partial(record, one)) for one in SCENARIOS]
+    recordings += [(one.name, functools.partial(record_passage, one)) for one in PASSAGES]
+    for name, play in recordings:
+        if not options.names or name in options.names:
             try:
-                report = record(scenario, options.into)
+                report = play(options.into)
             except (RecordingError, OSError) as error:
-                print(f"record.py: {scenario.name}: {error}", file=sys.stderr)
+                print(f"record.py: {name}: {error}", file=sys.stderr)
                 return 1
             except KeyboardInterrupt:
                 return 130
-            print(f"{scenario.name:22}{report}")
+            print(f"{name:22}{report}")
     return 0
 
 

@@ -128,9 +128,11 @@ class Stage:
         made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return made
 
-    def listen(self, version: int = 4, port: int = PORT) -> socket.socket:
-        listener = self.endpoint(self.server, version)
-        listener.bind((self.server.address(version), port))
+    def listen(self, version: int = 4, port: int = PORT, host: Host | None = None) -> socket.socket:
+        host = host or self.server
+        listener = self.endpoint(host, version)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host.address(version), port))
         listener.listen(16)
         return listener
 
