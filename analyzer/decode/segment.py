@@ -71,6 +71,7 @@ SEGMENT = np.dtype(
         # what the search for copies found out
         ("copy_of", np.int64),  # frame of the first sight of the same packet, 0: this is it
         ("copy_row", np.int64),  # and its row; -1: this one has none
+        ("copy_pair", np.int32),  # and its pair
         # what the replay found out
         ("relative_seq", np.int64),
         ("relative_ack", np.int64),

@@ -90,8 +90,8 @@ def new_sights() -> Sights:
 
 
 @kernel
-def find_copies(segments: Any, filled: int, sights: Any, pairs: Any, row: int, keep_rows: bool) -> None:
-    """Fill ``copy_of`` and ``copy_row`` of each segment of a batch; pairs that show the same connection become one.
+def find_copies(segments: Any, filled: int, sights: Any, row: int, keep_rows: bool) -> None:
+    """Fill ``copy_of``, and ``copy_row`` and ``copy_pair`` where there is one, of each segment of a batch.
 
     Parameters
     ----------
@@ -99,8 +99,6 @@ def find_copies(segments: Any, filled: int, sights: Any, pairs: Any, row: int, k
         The batch, as ``find_pairs`` left it.
     sights : Sights
         What is remembered of the segments before.
-    pairs : array of PAIR_STATE
-        Takes in ``joined`` which pair's connections a pair's segments belong to.
     row : int
         The row of `packets` that the batch begins with.
     keep_rows : bool
@@ -126,7 +124,7 @@ def find_copies(segments: Any, filled: int, sights: Any, pairs: Any, row: int, k
             it.first, it.frame, it.row, it.pair = place, segment.frame, row, segment.pair
             row += 1
         else:
-            _take_as_copy(segment, sights.ring[found & (WINDOW - 1)], it, sights, pairs)
+            _take_as_copy(segment, sights.ring[found & (WINDOW - 1)], it, sights)
             if keep_rows:
                 row += 1
             else:
@@ -312,12 +310,17 @@ def _pseudo_header_sum(segment: Any) -> int:
 
 
 @seldom
-def _take_as_copy(segment: Any, known: Any, it: Any, sights: Any, pairs: Any) -> None:
-    """Enter a copy: it stands for its first sight, and so does its pair for the first one's."""
+def _take_as_copy(segment: Any, known: Any, it: Any, sights: Any) -> None:
+    """Enter a copy: it stands for its first sight."""
     sights.counts[1] += 1
     it.first, it.frame, it.row, it.pair = known.first, known.frame, known.row, known.pair
-    segment.copy_of, segment.copy_row = known.frame, known.row
-    mine, theirs = root_pair(segment.pair, pairs), root_pair(known.pair, pairs)
+    segment.copy_of, segment.copy_row, segment.copy_pair = known.frame, known.row, known.pair
+
+
+@seldom
+def join(one: int, other: int, pairs: Any) -> None:
+    """Let segments of one pair belong to the other's connections from here on: a packet was seen in both."""
+    mine, theirs = root_pair(one, pairs), root_pair(other, pairs)
     if mine != theirs:
         pairs[mine].joined = theirs + 1
 

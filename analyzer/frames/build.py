@@ -112,7 +112,7 @@ class Tracking:
         self.replayed += more
         if self.settings.copies != "keep":
             rows = self.settings.copies == "mark"
-            copies.find_copies(batch.segments, more, self.sights, self.connections.pairs, self.rows, rows)
+            copies.find_copies(batch.segments, more, self.sights, self.rows, rows)
         replay(batch.segments, batch.sacks, more, self.connections, self.log, self.options, self._timers)
 
     def write(self, batch: SegmentBatch, expected: int | None = None) -> None:

@@ -23,7 +23,7 @@ from analyzer.flows.connection import (
     MARK_FORGED,
     MARK_MIDSTREAM,
 )
-from analyzer.flows.copies import root_pair
+from analyzer.flows.copies import join, root_pair
 from analyzer.flows.incarnation import client_side, end_of_source, find_incarnation, stream_of
 from analyzer.flows.sequence import before, relative
 from analyzer.kernel import kernel, part, seldom
@@ -63,6 +63,8 @@ def replay(segments: Any, sacks: Any, filled: int, connections: Any, log: Any, o
         segment = segments[i]
         pair = connections.pairs[segment.pair]
         stream = stream_of(segment, connections.pairs[segment.untagged], connections.counts)
+        if segment.copy_of and segment.copy_pair != segment.pair:
+            join(segment.pair, segment.copy_pair, connections.pairs)
         if pair.joined:
             segment.pair = root_pair(segment.pair, connections.pairs)
             pair = connections.pairs[segment.pair]

@@ -97,14 +97,14 @@ def _setns(namespace: int) -> None:
 @contextlib.contextmanager
 def alone() -> Iterator[list[Host]]:
     """One host that talks to itself over its loopback."""
-    with hosts(("host", "127.0.0.1", "::1")) as hosts:
+    with namespaces(("host", "127.0.0.1", "::1")) as hosts:
         yield hosts
 
 
 @contextlib.contextmanager
 def cable() -> Iterator[list[Host]]:
     """Client and server, eth0 to eth0 (veth). Neighbours are known: no ARP before the first SYN."""
-    with hosts(("client", "10.95.2.1", "fd95:2::1"), ("server", "10.95.2.2", "fd95:2::2")) as hosts:
+    with namespaces(("client", "10.95.2.1", "fd95:2::1"), ("server", "10.95.2.2", "fd95:2::2")) as hosts:
         client, server = hosts
         ends = [(client, "02:95:02:00:00:01"), (server, "02:95:02:00:00:02")]
         # fmt: off
@@ -160,7 +160,7 @@ def slow_wire(one_way_s: float = 0.02) -> Iterator[list[Host]]:
 
     netem is not in every kernel.
     """
-    with hosts(("client", "10.95.3.1", "fd95:3::1"), ("server", "10.95.3.2", "fd95:3::2")) as hosts:
+    with namespaces(("client", "10.95.3.1", "fd95:3::1"), ("server", "10.95.3.2", "fd95:3::2")) as hosts:
         client, server = hosts
         ends = []
         for host, peer in ((client, server), (server, client)):
@@ -202,7 +202,7 @@ def _carry(one: int, other: int, stop: int, one_way_s: float) -> None:
 
 
 @contextlib.contextmanager
-def hosts(*described: tuple[str, str, str]) -> Iterator[list[Host]]:
+def namespaces(*described: tuple[str, str, str]) -> Iterator[list[Host]]:
     """Make the namespaces and take them away again; what a killed recorder left behind goes too."""
     for name in run("ip", "netns", "list").split():
         pid = name.removeprefix(PREFIX).split("-")[0]

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .network import Host, RecordingError, hosts, run
+from .network import Host, RecordingError, namespaces, run
 from .stage import PORT, Stage, Tcpdump
 
 PUBLISHED = 8080  # the port that is translated to PORT
@@ -99,7 +99,7 @@ def three(client_at: str, server_at: str) -> Iterator[list[Host]]:
     """Client and server, each with its eth0 on a cable to the host in the middle: its cl0 and sv0."""
     described = [("client", client_at), ("host", "0.1"), ("server", server_at)]
     ends = [(label, f"10.95.{at}", "fd95:{}::{}".format(*at.split("."))) for label, at in described]
-    with hosts(*ends) as made:
+    with namespaces(*ends) as made:
         client, host, server = made
         cable(client, "eth0", host, "cl0")
         cable(server, "eth0", host, "sv0")
@@ -309,8 +309,9 @@ def copies_and_losses(stage: Stage) -> None:
                 server.sendall(b"answer %02d\r\n" % number)
                 time.sleep(0.003)
             for reader, size in ((server, LINES * 8), (client, LINES * 11)):
-                while size:
-                    size -= len(reader.recv(size))
+                left = size
+                while left:
+                    left -= len(reader.recv(left))
             client.close()
             stage.see_end(server)
             server.close()

@@ -384,3 +384,18 @@ def test_the_twin_agrees_on_anything_repeated(exchange, again):
         assert differences(path, analyzer.Settings(batch_records=7)) == []
         assert differences(path, analyzer.Settings(copies="drop")) == []
         assert differences(path, analyzer.Settings(copies="keep")) == []
+
+
+@pytest.mark.parametrize("batch_records", [1, 2, 3, 100])
+def test_pairs_are_joined_where_the_first_copy_stands(tmp_path, batch_records):
+    """Begun in the middle, and both ways on the way at once: what was before the first copy stays in its own connection."""
+    sights = [
+        Seen(0, Packet(), 4, OUT),
+        Seen(0.01, Packet(back=True, ident=30), 3, tag=7),  # tagged first, and its copy is still to come
+        Seen(0.02, Packet(), 3, OUT, tag=7),
+        Seen(0.03, Packet(back=True, ident=30), 4),
+        Seen(1, Packet(back=True, ident=31, seq=11), 3, tag=7),
+    ]
+    analysis = played(sights, tmp_path, batch_records=batch_records)
+    assert analysis.packets["copy_of"].dropna().to_dict() == {3: 1, 4: 2}
+    assert analysis.packets["flow"].tolist() == [0, 1, 0, 1, 0]
