@@ -107,6 +107,17 @@ def test_a_time_without_a_zone_is_local(main, monkeypatch):
     assert {row["state"] for row in json.loads(zoned.stdout)} <= {"SYN_SENT", "LISTEN"}
 
 
+def test_copies_are_marked_dropped_or_kept(main):
+    bridge = ROOT / "captures" / "copies-on-a-bridge" / "any.pcap"
+    marked, dropped, kept = (
+        main("packets", bridge, *words)[1] for words in ((), ("--copies", "drop"), ("--copies", "keep"))
+    )
+    assert marked.count("copy of") == 34
+    assert len(dropped.splitlines()) == len(marked.splitlines()) - 34
+    assert "copy of" not in dropped + kept
+    assert len(kept.splitlines()) == len(marked.splitlines())
+
+
 def test_anomalies(main):
     code, out, _ = main("anomalies", REFUSED, "--format", "json")
     assert code == 0

@@ -84,7 +84,7 @@ CATALOGUE: dict[Kind, Entry] = {
     Kind.FORGED_SEGMENT: Entry("forged-segment", "error", "a segment that the real sender did not send", "the sender goes on in numbers that the segment contradicts", "RFC 5961", ""),
     Kind.MIDSTREAM: Entry("midstream", "note", "the capture begins within this connection", "the first segment is no SYN and no SYN-ACK", "", "a filtered capture"),
     Kind.ONE_DIRECTION: Entry("one-direction", "note", "only one direction of this connection was captured", "one end acknowledges what the other end was never seen to send", "", "asymmetric routes"),
-    Kind.COPIES: Entry("copies", "note", "the same packet was captured more than once", "see packets.copy_of", "", ""),
+    Kind.COPIES: Entry("copies", "note", "packets of this connection were captured more than once", "identical, at another interface, direction, VLAN, tunnel or TTL, or at once at the same one; one row a connection, at its first copy; packets.copy_of names each", "RFC 6864", "segments without IP ID that a sender repeats by two ways within milliseconds"),
     Kind.CLOCK_STEP: Entry("clock-step", "warning", "time goes backwards", "a record earlier than the one before it in its file", "", ""),
     Kind.TRUNCATED: Entry("truncated", "note", "packets cut by the snap length", "fewer bytes captured than the IP header says", "", ""),
 }  # fmt: skip
