@@ -207,7 +207,9 @@ def _following(request: Request) -> LiveSession:
     from analyzer.session import follow
 
     announce()
-    session = follow(request.captures, port=request.port, bpf=request.bpf, settings=Settings(copies=request.copies or "mark"))
+    session = follow(
+        request.captures, port=request.port, bpf=request.bpf, settings=Settings(copies=request.copies or "mark")
+    )
     talk(f"following {', '.join(request.captures)}, Ctrl-C ends")
     return session
 

@@ -74,6 +74,13 @@ def assert_twins(text: analyzer.Analysis, whole: analyzer.Analysis) -> None:
     assert rows(text.flows, FLOWS) == rows(whole.flows, FLOWS)
 
 
+UNPRINTED = {
+    "copies-in-a-tunnel",  # a tunnel takes two lines
+    "copies-and-losses",  # behind a loss nothing says where an acknowledgement without data stands
+}
+PRINTED = sorted(path for path in CAPTURES.glob("*/*.pcap") if path.parent.name not in UNPRINTED)
+
+
 @needs_tcpdump
 @pytest.mark.parametrize(
     "words",
@@ -91,7 +98,7 @@ def assert_twins(text: analyzer.Analysis, whole: analyzer.Analysis) -> None:
         "-nn -X",
     ],
 )
-@pytest.mark.parametrize("path", sorted(CAPTURES.glob("*/*.pcap")), ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", PRINTED, ids=lambda path: path.parent.name)
 def test_a_printed_recording_reads_like_the_recording(path, words, tmp_path):
     whole = analyzer.read(path)
     text = read(printed(path, *words.split()), tmp_path)
