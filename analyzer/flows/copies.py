@@ -14,7 +14,7 @@ Identical segments are one packet when
     SYN-ACKs and resets) and only the timestamps option or nothing does;
 
 *   or they were seen at the same vantage at almost the same time, with the same checksum, and an IP ID that tells
-    packets apart. Without one only what takes sequence numbers, if nothing came from the other end meanwhile: a sender
+    packets apart. Without one only what takes sequence numbers, if nothing came from the other end, and no ICMP error, meanwhile: a sender
     that has heard nothing repeats itself by a timer, and none is that short (Linux: 2 ms for a tail loss probe, 200 ms
     for a time-out).
 
@@ -69,6 +69,7 @@ SIGHT = np.dtype(
 """64 octets, a cache line: one is written for each segment."""
 
 _SLOTS = 65536
+_TOLD = 2  # instead of a side: an ICMP error about a segment of these ends
 _WORDS = 12
 
 
@@ -107,10 +108,12 @@ def find_copies(segments: Any, filled: int, sights: Any, row: int, keep_rows: bo
     for i in range(filled):
         segment = segments[i]
         segment.copy_of = 0
-        if segment.quoted:
-            continue
         place = np.int64(np.uint32(sights.counts[0]))  # where it wraps, distances go on
         sights.counts[0] += 1
+        it = sights.ring[place & (WINDOW - 1)]
+        if segment.quoted:
+            it.untagged, it.side, it.hash, it.previous = segment.untagged, _TOLD, 0, place
+            continue
         value = _identity(segment, sights.keys)
         vantage = _vantage(segment, sights.keys)
         slot = value & (_SLOTS - 1)
@@ -119,7 +122,6 @@ def find_copies(segments: Any, filled: int, sights: Any, row: int, keep_rows: bo
         if _age(previous, place) < WINDOW:
             found = _first_sight(segment, value, vantage, previous, place, sights)
         sights.slots[slot] = place
-        it = sights.ring[place & (WINDOW - 1)]
         if found < 0:
             it.first, it.frame, it.row, it.pair = place, segment.frame, row, segment.pair
             row += 1
@@ -257,7 +259,7 @@ def _is_seen_twice(segment: Any, it: Any, apart_ns: int, value: int, at: int, pl
 
 @part
 def _is_undisturbed(segment: Any, at: int, place: int, ring: Any) -> bool:
-    """Whether nothing came from the other end since that sight."""
+    """Whether nothing came from the other end since that sight, nor an ICMP error about one of the two."""
     between = _age(at, place) - 1
     if between > NEAR:
         return False

@@ -123,7 +123,7 @@ def cable() -> Iterator[list[Host]]:
 @contextlib.contextmanager
 def routed() -> Iterator[list[Host]]:
     """Client and server on two networks, a router between them; no offload, no limit to ICMP errors."""
-    with _hosts(
+    with namespaces(
         ("client", "10.95.4.1", "fd95:4::1"),
         ("router", "10.95.4.254", "fd95:4::fe"),
         ("server", "10.95.5.1", "fd95:5::1"),

@@ -55,6 +55,10 @@ class Sights:
         known.append(it)
         return it
 
+    def tell(self, ends: tuple) -> None:
+        """An ICMP error came about a segment of these ends: whoever is told may send again."""
+        self.all.append(Sight(None, None, ends, len(self.all), None, (), ()))  # type: ignore[arg-type]
+
     def same_packet(self, it: Sight, alike: list[Sight]) -> Sight | None:
         """Another place first, the oldest packet that may be it; else the same place, the newest."""
         seen_here = {sight.first for sight in alike if sight.vantage == it.vantage}

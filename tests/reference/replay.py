@@ -96,6 +96,7 @@ class Replay:
         pair = self.pairs.setdefault((*addresses, tags, tunnels), Pair(segment.version, places))
         stream = self.stream_of(segment, side, self.conversations.setdefault(addresses, Conversation()))
         if segment.icmp is not None:
+            self.sights.tell(addresses)
             self.icmp_error(segment, side, pair.root)
             return
         self.note_addresses(segment)
