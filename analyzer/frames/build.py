@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from analyzer.capture.clock import Clock
 from analyzer.decode.batch import SegmentBatch
 from analyzer.decode.fragments import new_fragments
 from analyzer.decode.segment import SKIPPED_WORDS, Skipped
 from analyzer.flows import connection, table
 from analyzer.frames import addresses, flow_frame, packet_frame, row_frames
 from analyzer.frames.columns import made
+from analyzer.frames.quality import quality
 from analyzer.settings import Settings
 from analyzer.tracker import log as logs
 from analyzer.tracker import packets
+from analyzer.tracker.anomalies import WITHDRAWN
 from analyzer.tracker.outcome import ANOMALIES_PER_FLOW, conclude, count_due, in_order_of_time
 from analyzer.tracker.replay import replay
 from analyzer.tracker.timers import timers
@@ -49,6 +52,7 @@ class Frames:
     anomalies: pd.DataFrame
     info: CaptureInfo
     skipped: dict[str, int]
+    quality: dict[str, Any]
     local_addresses: tuple[str, ...]
 
 
@@ -61,7 +65,8 @@ class Tracking:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self._timers = timers(self.settings)
-        self._batch = SegmentBatch()
+        self.clock = Clock()
+        self._batch = SegmentBatch(clock=self.clock, checksums=self.settings.checksums)
         self._skipped = np.zeros(len(Skipped), np.int64)
         self.table = table.new_table()
         self.connections = connection.new_connections()
@@ -98,16 +103,17 @@ class Tracking:
         table.find_pairs(
             batch.segments, batch.filled, self.table, self.settings.vlan_in_key, self.settings.tunnel_in_key
         )
-        batch.pairs = int(self.table.counts[0])
+        batch.pairs, batch.addresses = (int(count) for count in self.table.counts)
 
     def replay(self, batch: SegmentBatch, expected: int | None = None) -> None:
         """Take the segments through their connections."""
         more, ahead = batch.filled, self._ahead(self.replayed, expected)
-        self.connections = connection.with_room(self.connections, more, batch.pairs, ahead)
-        self.log = logs.with_room(self.log, more, ahead)
+        self.connections = connection.with_room(self.connections, more, batch.pairs, batch.addresses, ahead)
+        self.log = logs.with_room(self.log, more + len(batch.steps), ahead)
         self.options = packets.options_with_room(self.options, more, ahead)
         self.replayed += more
         replay(batch.segments, batch.sacks, more, self.connections, self.log, self.options, self._timers)
+        logs.note_steps(batch.steps, self.log)
 
     def write(self, batch: SegmentBatch, expected: int | None = None) -> None:
         """Write the packets' columns."""
@@ -136,7 +142,7 @@ class Tracking:
         flows = int(self.connections.counts[0])
         due = count_due(self.connections.ends, 2 * flows, self.last_ns)
         self.log = logs.with_room_for(self.log, due, flows * ANOMALIES_PER_FLOW)
-        conclude(self.connections.flows, self.connections.ends, flows, self.last_ns, self.log)
+        conclude(self.connections, self.last_ns, self.log)
         count = int(self.log.counts[0])
         timer_rows = self.log.transitions[:count]
         timer_rows = timer_rows[timer_rows["frame"] == 0]
@@ -148,13 +154,15 @@ class Tracking:
         """Copy what ``conclude`` changes, so that a live session can go on after its frames were made."""
         copy = Tracking(self.settings)
         copy._skipped, copy._processes = self._skipped.copy(), self._processes
-        copy.table = self.table
+        copy.table, copy.clock = self.table, self.clock
         flows = int(self.connections.counts[0])
         copy.connections = connection.Connections(
             self.connections.pairs.copy(),
             self.connections.flows[:flows].copy(),
             self.connections.ends[: 2 * flows].copy(),
             self.connections.counts.copy(),
+            self.connections.senders,
+            self.connections.quality.copy(),
         )
         copy.log = logs.Log(self.log.transitions.copy(), self.log.anomalies.copy(), self.log.counts.copy())
         copy.columns, copy.options, copy.rows, copy.last_ns = self.columns, self.options, self.rows, self.last_ns
@@ -221,7 +229,8 @@ def analyse(source: Source, settings: Settings | None = None, progress: Progress
 
     # A second thread reads ahead while this one replays: the kernels need no interpreter lock.
     fragments = new_fragments()
-    now, then = SegmentBatch(fragments), SegmentBatch(fragments)
+    checksums = tracking.settings.checksums
+    now, then = (SegmentBatch(fragments, tracking.clock, checksums=checksums) for _ in range(2))
     with concurrent.futures.ThreadPoolExecutor(1) as beside:
         coming = beside.submit(next_batch, then)
         while (batch := coming.result()) is not None:
@@ -243,6 +252,8 @@ def _frames(tracked: Tracking, info: CaptureInfo) -> Frames:
     flows, ends = connections.flows[:count], connections.ends[: 2 * count]
     transitions = tracked.log.transitions[: int(tracked.log.counts[0])]
     anomalies = tracked.log.anomalies[: int(tracked.log.counts[1])]
+    if (withdrawn := anomalies["kind"] == WITHDRAWN).any():
+        anomalies = anomalies[~withdrawn]
     moved = None
     forged = flows["marks"] & connection.MARK_FORGED != 0
     if forged.any():
@@ -257,14 +268,16 @@ def _frames(tracked: Tracking, info: CaptureInfo) -> Frames:
         tracked.columns = packets.new_columns(0)  # what became a frame lives on there; the rest is given back
         transition_plan = row_frames.transitions(transitions, flows, pairs, names)
         flow_plan = flow_frame.flows(flows, ends, pairs, names, anomalies)
+    packet_rows, flow_rows = made(packet_plan), made(flow_plan)
     return Frames(
-        packets=made(packet_plan),
+        packets=packet_rows,
         options=made(packet_frame.options(tracked.options)),
-        flows=made(flow_plan),
+        flows=flow_rows,
         transitions=made(transition_plan),
         anomalies=made(row_frames.anomalies(anomalies)),
         info=info,
         skipped=tracked.skipped,
+        quality=quality(connections.quality, tracked.clock, packet_rows, flow_rows, tracked.skipped),
         local_addresses=addresses.local_addresses(used),
     )
 
@@ -299,7 +312,7 @@ def _move(rows: Rows, places: tuple[Rows, Rows]) -> None:
     numbers, turned = places
     turn = turned[rows["flow"]] & (rows["endpoint"] >= 0)
     rows["endpoint"][turn] = 1 - rows["endpoint"][turn]
-    rows["flow"] = numbers[rows["flow"]]
+    rows["flow"] = np.where(rows["flow"] < 0, -1, numbers[rows["flow"]])  # a clock step is of no flow
 
 
 def _without(forged: Rows, flows: Rows, ends: Rows, numbers: Rows) -> tuple[Rows, Rows]:

@@ -17,6 +17,7 @@ from analyzer.tracker.marks import (
     ROLE_WORDS,
     STEP_WORDS,
 )
+from analyzer.tracker.quality import Measure
 from tests.reference.connection import Change, End, Flow
 from tests.reference.machine import Anomaly
 from tests.reference.replay import OptionRow, PacketRow, Replay
@@ -253,13 +254,13 @@ def transition(change: Change, shown: Shown) -> Row:
     }
 
 
-def anomaly(it: Anomaly, shown: Shown) -> Row:
+def anomaly(it: Anomaly, shown: Shown | None) -> Row:
     entry = CATALOGUE[it.kind]
     return {
         "frame": it.frame,
         "time": it.time_ns,
-        "flow": shown.number,
-        "endpoint": None if it.endpoint is None else ENDPOINT_WORDS[shown.endpoint(it.endpoint)],
+        "flow": None if shown is None else shown.number,
+        "endpoint": None if it.endpoint is None or shown is None else ENDPOINT_WORDS[shown.endpoint(it.endpoint)],
         "kind": entry.name,
         "severity": entry.severity,
         "related_frame": it.related_frame or None,
@@ -275,14 +276,29 @@ def frames(replay: Replay, interfaces: list[str | None], files: list[str]) -> di
     shown = shown_as(replay.flows)
     kinds: dict[int, Counter] = {}
     for it in replay.log.anomalies:
-        kinds.setdefault(shown[it.flow].number, Counter())[it.kind] += 1
+        if it.flow is not None:
+            kinds.setdefault(shown[it.flow].number, Counter())[it.kind] += 1
     flows = [flow for flow in replay.flows if not flow.forged]
     return {
         "packets": packets(replay, shown, interfaces, files),
         "options": [option(row) for row in replay.options],
         "flows": [flow_row(flow, shown, kinds.get(shown[flow.number].number, Counter())) for flow in flows],
         "transitions": [transition(change, shown[change.flow]) for change in replay.log.changes],
-        "anomalies": [anomaly(it, shown[it.flow]) for it in replay.log.anomalies],
+        "anomalies": [anomaly(it, None if it.flow is None else shown[it.flow]) for it in replay.log.anomalies],
+    }
+
+
+def quality(replay: Replay) -> dict[str, int]:
+    """The numbers of ``Analysis.capture`` that the replay counts."""
+    counts = replay.quality.counts
+    return {
+        "checksums_left": counts[Measure.LEFT_TO_CARD],
+        "ip_checksums_wrong": counts[Measure.IP_WRONG],
+        "super_segments": counts[Measure.SUPER_SEGMENTS],
+        "lost_bytes": counts[Measure.LOST_BYTES],
+        "swapped": counts[Measure.SWAPPED],
+        "clock_steps": replay.quality.steps,
+        "disordered": replay.quality.disordered,
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
+from analyzer.decode.checksum import Checksum
 from analyzer.decode.layers import Layer
 from tests.reference.record import Record
 
@@ -60,6 +61,8 @@ class Segment:
     tags: tuple[int, ...] = ()  #: VLAN, outermost first
     tunnel: Layer | None = None  #: the innermost
     path: tuple = ()  #: the way through tunnels
+    checksum: Checksum = Checksum.UNKNOWN
+    ip_checksum_wrong: bool = False
     overlapping: bool = False  #: put together from fragments that overlap
     outgoing: bool | None = None
     loopback: bool = False
