@@ -28,6 +28,7 @@ DRAWERS = {"util", "utils", "helper", "helpers", "common", "misc", "tools", "bas
 
 WRAPS_AT_32_BITS = {
     "flows/sequence.py": "sequence arithmetic: the place that knows",
+    "decode/checksum.py": "sums of octets: halves of 64 bits, no sequence number",
     "flows/key.py": "mixing a hash: halves of 64 bits, no sequence number",
 }
 """The modules that may write 2**32 in any of its spellings; all others go through sequence arithmetic."""

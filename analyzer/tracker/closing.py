@@ -138,7 +138,7 @@ def _acknowledged_before(segment: Any, flow: Any, number: int, me: Any, you: Any
         flow.close_4 = acknowledged
     if not you.known & KNOWN_PEER_FIN:
         you.known |= KNOWN_PEER_FIN
-        you.fin_row = move(you, _RCV_FIN, PROVEN, segment.time_ns, segment.frame, number, log)
+        you.fin_row = move(you, _RCV_FIN, ASSUMED, segment.time_ns, segment.frame, number, log)
     row = move(me, _RCV_ACK_OF_FIN, ASSUMED, segment.time_ns, segment.frame, number, log)
     if row != NO_ROW:
         me.fin_acked_row = row

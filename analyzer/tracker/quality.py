@@ -37,7 +37,7 @@ _NO_DETAIL, _TAKEN = int(Detail.NONE), int(Detail.NO_RIGHT_ONE)
 _LARGEST_MSS = 9176  # of 9216-octet Ethernet frames, where the receiver's own is not known
 _MOST_NAMED = 1000  # wrong checksums of one host that are noted before it is known to be damage
 _REORDERING_NS = 3_000_000  # Wireshark's
-_MOST = 0xFFFFFFFF
+_MOST = 1 << 31
 
 
 @part

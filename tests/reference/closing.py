@@ -95,7 +95,7 @@ def acknowledged_before(seen: Arrival) -> None:
     else:
         flow.close_2 = frame
     if not you.took_fin:
-        you.took_fin, you.fin_taken = True, seen.proven(you, Event.RCV_FIN)
+        you.took_fin, you.fin_taken = True, seen.assumed(you, Event.RCV_FIN)
     acknowledged = seen.assumed(me, Event.RCV_ACK_OF_FIN)
     if acknowledged is not None:
         me.fin_acked, me.moved_ns = acknowledged, seen.time_ns
