@@ -21,14 +21,15 @@ class Checksum(enum.IntEnum):
 
     UNKNOWN = 0  #: not all of the segment is there, or nobody asked
     RIGHT = 1
-    PARTIAL = 2  #: the pseudo-header's sum, or nothing: the network card was left to put it in
-    WRONG = 3
+    PARTIAL = 2  #: the pseudo-header's sum: the network card was left to go on from it
+    ABSENT = 3  #: nothing: the card was left to do it all
+    WRONG = 4
 
 
-WHICH = 3  #: the bits of SEGMENT.checksum that hold a Checksum
-IP_WRONG = 4  #: and the one that says that the checksum of an IPv4 header around the segment is wrong
+WHICH = 7  #: the bits of SEGMENT.checksum that hold a Checksum
+IP_WRONG = 8  #: and the one that says that the checksum of an IPv4 header around the segment is wrong
 
-_RIGHT, _PARTIAL, _WRONG = int(Checksum.RIGHT), int(Checksum.PARTIAL), int(Checksum.WRONG)
+_RIGHT, _PARTIAL, _ABSENT, _WRONG = (int(Checksum[name]) for name in ("RIGHT", "PARTIAL", "ABSENT", "WRONG"))
 _TCP = np.uint64(6)  # IP's protocol number
 _WORD, _ONES, _EXCHANGED = np.uint64(0xFFFFFFFF), np.uint64(65535), np.uint64(256)
 _SHORT = 256  # octets from which on the processor's wide registers pay
@@ -96,7 +97,9 @@ def tcp_checksum(data: Any, start: int, length: int, segment: Any) -> int:
     # Linux leaves the pseudo-header's sum for the card to go on from; for segments that the card also cuts up it may be
     # without the length, as Windows' drivers have it; some drivers leave nothing.
     field = np.uint64(u16(data, start + 16))
-    if field == 0 or (pseudo + _ONES - field) % _ONES == 0 or (addresses + _ONES - field) % _ONES == 0:
+    if field == 0:
+        return _ABSENT
+    if (pseudo + _ONES - field) % _ONES == 0 or (addresses + _ONES - field) % _ONES == 0:
         return _PARTIAL
     return _WRONG
 

@@ -218,18 +218,19 @@ def _remarks(capture: Capture, troubles: dict[str, Trouble], connections: int) -
         remarks.append(Remark("error", f"the kernel dropped {capture.kernel_drops:,} packets while capturing"))
     if capture.interface_drops:
         remarks.append(Remark("error", f"the interface lost {capture.interface_drops:,} packets while capturing"))
-    if capture.lost_bytes:
+    chosen = any("segment" in what for what in capture.filtered)  # then what is missing was left out, not lost
+    if capture.lost_bytes and not chosen:
         lost = f"{_counted(capture.lost_bytes, 'byte')} acknowledged that the capture never saw"
         about = _counted(capture.lost_segments, "packet")
         where = _where(troubles["ack-of-unseen"]) if "ack-of-unseen" in troubles else ""
-        remarks.append(Remark("warning", f"{lost}: it lost about {about}{where}"))
+        remarks.append(Remark("warning", f"{lost}: it lost at least {about}{where}"))
     phrases = (
         ("segment-not-captured", "warning", "{n} in the sequence numbers: lost on the way here, or by the capture"),
         ("clock-step", "warning", "{n} in which time goes backwards"),
     )
     nouns = {"segment-not-captured": "gap", "clock-step": "place"}
     for kind, severity, phrase in phrases:
-        if kind in troubles:
+        if kind in troubles and not (chosen and kind == "segment-not-captured"):
             n = _counted(troubles[kind].count, nouns[kind])
             remarks.append(Remark(severity, phrase.format(n=n) + _where(troubles[kind])))
     for kind, said in (

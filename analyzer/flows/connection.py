@@ -128,7 +128,7 @@ PAIR_STATE = np.dtype(
 
 
 SENDER = np.dtype([("right", np.uint32), ("wrong", np.uint32)])
-"""How many right and wrong checksums an address has sent; its place is the address's number."""
+"""How many good and wrong checksums an address has sent; its place is the address's number."""
 
 MEASURES = 6  #: tracker.quality.Measure
 

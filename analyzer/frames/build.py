@@ -24,7 +24,7 @@ from analyzer.frames.quality import quality
 from analyzer.settings import Settings
 from analyzer.tracker import log as logs
 from analyzer.tracker import packets
-from analyzer.tracker.anomalies import WITHDRAWN
+from analyzer.tracker.anomalies import WITHDRAWN, Detail
 from analyzer.tracker.outcome import ANOMALIES_PER_FLOW, conclude, count_due, in_order_of_time
 from analyzer.tracker.replay import replay
 from analyzer.tracker.timers import timers
@@ -187,7 +187,8 @@ class Tracking:
             destination=np.searchsorted(known, columns.destination).astype(np.int32),
         )
         names = addresses.AddressWords(self.table.addresses[known])
-        anomalies = self.log.anomalies[troubles : int(self.log.counts[1])].copy()
+        anomalies = _said(self.log.anomalies[troubles : int(self.log.counts[1])].copy())
+        anomalies["related_frame"][anomalies["detail"] == Detail.NO_RIGHT_ONE] = 0  # whose it is: not decided yet
         moved = None
         flows = self.connections.flows[: int(self.connections.counts[0])]
         forged = flows["marks"] & connection.MARK_FORGED != 0
@@ -251,9 +252,7 @@ def _frames(tracked: Tracking, info: CaptureInfo) -> Frames:
     count = int(connections.counts[0])
     flows, ends = connections.flows[:count], connections.ends[: 2 * count]
     transitions = tracked.log.transitions[: int(tracked.log.counts[0])]
-    anomalies = tracked.log.anomalies[: int(tracked.log.counts[1])]
-    if (withdrawn := anomalies["kind"] == WITHDRAWN).any():
-        anomalies = anomalies[~withdrawn]
+    anomalies = _said(tracked.log.anomalies[: int(tracked.log.counts[1])])
     moved = None
     forged = flows["marks"] & connection.MARK_FORGED != 0
     if forged.any():
@@ -305,6 +304,12 @@ def _places(forged: Rows, flows: Rows) -> tuple[Rows, Rows]:
         numbers[number] = numbers[earlier]
         turned[number] = turned[earlier] ^ (flows["client_side"][number] != flows["client_side"][earlier])
     return numbers, turned
+
+
+def _said(anomalies: Rows) -> Rows:
+    """The rows that were not withdrawn."""
+    withdrawn = anomalies["kind"] == WITHDRAWN
+    return anomalies[~withdrawn] if withdrawn.any() else anomalies
 
 
 def _move(rows: Rows, places: tuple[Rows, Rows]) -> None:

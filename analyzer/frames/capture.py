@@ -62,7 +62,7 @@ class Capture:
     lost_bytes: (
         int  #: payload (and SYN, FIN) that was acknowledged and never seen: the capture lost it, not the network
     )
-    lost_segments: int  #: about so many segments
+    lost_segments: int  #: so many segments at least
     swapped: int  #: segments captured behind their acknowledgement: the two directions are not in order
     clock_steps: int  #: how often the time went back by more than 100 ms within one interface (`clock-step`)
     disordered: int  #: how often it went back by less, as several queues or processors make it

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from analyzer.capture.clock import Clock
 
 _FIRST = 1000
+_ETHERNET_MSS = 1460
 _FEWEST = 3  # connections on one port, or segments with data, that make it look chosen
 
 
@@ -39,7 +40,7 @@ def quality(
         "ip_checksums_wrong": int(measures[Measure.IP_WRONG]),
         "super_segments": int(measures[Measure.SUPER_SEGMENTS]),
         "lost_bytes": lost,
-        "lost_segments": _segments_of(lost, gaps, packets) if gaps else 0,
+        "lost_segments": _least_segments(lost, gaps, packets, flows) if gaps else 0,
         "swapped": int(measures[Measure.SWAPPED]),
         "clock_steps": clock.steps,
         "disordered": clock.disordered,
@@ -48,12 +49,12 @@ def quality(
     }
 
 
-def _segments_of(octets: int, gaps: int, packets: pd.DataFrame) -> int:
-    """Estimate how many segments so many octets were: of the mean size of those seen, and one a gap at least."""
-    length = packets["length"].to_numpy()
-    with_data = int(np.count_nonzero(length))
-    mean = max(int(length.sum(dtype=np.int64)) / with_data, 1) if with_data else 1460
-    return max(gaps, round(octets / mean))
+def _least_segments(octets: int, gaps: int, packets: pd.DataFrame, flows: pd.DataFrame) -> int:
+    """How many segments so many octets were at least: one a gap, and none larger than the largest seen or offered."""
+    largest = int(packets["length"].max())
+    for name in ("client_mss", "server_mss"):
+        largest = max(largest, int(flows[name].fillna(0).max()))
+    return max(gaps, -(-octets // (largest or _ETHERNET_MSS)))
 
 
 def filters(packets: pd.DataFrame, flows: pd.DataFrame, skipped: dict[str, int]) -> tuple[str, ...]:

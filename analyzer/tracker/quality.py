@@ -4,7 +4,8 @@ Checksums that were left to a network card, segments larger than the wire carrie
 that it has behind their acknowledgement.
 
 A checksum that is wrong may be damage, or a card's work not yet done: a host whose segments are mostly wrong as captured
-has a card that puts the checksums in later. So a wrong one is believed only of a host that has shown more right ones.
+has a card that puts the checksums in later. So a wrong one is believed only of a host that has shown more good ones: right,
+or a partial sum.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Measure(enum.IntEnum):
     SWAPPED = 5  #: segments captured behind their acknowledgement
 
 
-_RIGHT, _PARTIAL, _WRONG = int(Checksum.RIGHT), int(Checksum.PARTIAL), int(Checksum.WRONG)
+_RIGHT, _PARTIAL, _ABSENT, _WRONG = (int(Checksum[name]) for name in ("RIGHT", "PARTIAL", "ABSENT", "WRONG"))
 _LEFT_TO_CARD, _IP_WRONG, _SUPER = int(Measure.LEFT_TO_CARD), int(Measure.IP_WRONG), int(Measure.SUPER_SEGMENTS)
 _LOST_GAPS, _LOST_BYTES, _SWAPPED = int(Measure.LOST_GAPS), int(Measure.LOST_BYTES), int(Measure.SWAPPED)
 _BAD_CHECKSUM, _ACK_OF_UNSEEN = int(Kind.BAD_CHECKSUM), int(Kind.ACK_OF_UNSEEN)
@@ -55,9 +56,9 @@ def _is_damaged(segment: Any, connections: Any) -> bool:
     sender = connections.senders[segment.source]
     if segment.checksum & IP_WRONG:
         connections.quality[_IP_WRONG] += 1
-    if which == _RIGHT:
+    if which == _RIGHT or which == _PARTIAL:
         sender.right += 1
-    elif which == _PARTIAL:
+    if which == _PARTIAL or which == _ABSENT:
         connections.quality[_LEFT_TO_CARD] += 1
     return which == _WRONG and sender.right > sender.wrong
 

@@ -30,10 +30,10 @@ def of_segment(ip: Header, segment: bytes) -> Checksum:
     if ones_sum(pseudo + segment) == 0xFFFF:
         return Checksum.RIGHT
     field = int.from_bytes(segment[16:18])
-    for left_by_the_system in (0, ones_sum(pseudo), ones_sum(addresses + protocol)):
-        if same(field, left_by_the_system):
-            return Checksum.PARTIAL
-    return Checksum.WRONG
+    if field == 0:
+        return Checksum.ABSENT
+    left_by_the_system = (ones_sum(pseudo), ones_sum(addresses + protocol))
+    return Checksum.PARTIAL if any(same(field, left) for left in left_by_the_system) else Checksum.WRONG
 
 
 def ipv4_header_is_wrong(header: bytes) -> bool:

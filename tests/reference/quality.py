@@ -44,9 +44,9 @@ class Quality:
         """Wrong, and of an address that has shown more right ones."""
         sender = self.sender(segment)
         self.counts[Measure.IP_WRONG] += segment.ip_checksum_wrong
-        if segment.checksum is Checksum.RIGHT:
+        if segment.checksum in (Checksum.RIGHT, Checksum.PARTIAL):
             sender.right += 1
-        if segment.checksum is Checksum.PARTIAL:
+        if segment.checksum in (Checksum.PARTIAL, Checksum.ABSENT):
             self.counts[Measure.LEFT_TO_CARD] += 1
         return segment.checksum is Checksum.WRONG and sender.right > sender.wrong
 
