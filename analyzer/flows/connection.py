@@ -168,7 +168,5 @@ def with_room(connections: Connections, segments: int, pairs: int, addresses: in
         pairs=growth.grown(known, len(known), growth.room_for(pairs, 0, len(known), ahead), zeroed=True),
         flows=growth.grown(connections.flows, used, room, zeroed=True),
         ends=growth.grown(connections.ends, 2 * used, 2 * room, zeroed=True),
-        senders=growth.grown(
-            senders, len(senders), growth.room_for(addresses, 0, len(senders), ahead), zeroed=True
-        ),
+        senders=growth.grown(senders, len(senders), growth.room_for(addresses, 0, len(senders), ahead), zeroed=True),
     )
