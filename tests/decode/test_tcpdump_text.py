@@ -75,6 +75,10 @@ def assert_twins(text: analyzer.Analysis, whole: analyzer.Analysis) -> None:
 
 
 @needs_tcpdump
+#: A line does not tell that a checksum is wrong, and the tracker does what it does of a right one.
+TOLD = [path for path in sorted(CAPTURES.glob("*/*.pcap")) if path.parent.name != "wrong-checksum"]
+
+
 @pytest.mark.parametrize(
     "words",
     [
@@ -91,7 +95,7 @@ def assert_twins(text: analyzer.Analysis, whole: analyzer.Analysis) -> None:
         "-nn -X",
     ],
 )
-@pytest.mark.parametrize("path", sorted(CAPTURES.glob("*/*.pcap")), ids=lambda path: path.parent.name)
+@pytest.mark.parametrize("path", TOLD, ids=lambda path: path.parent.name)
 def test_a_printed_recording_reads_like_the_recording(path, words, tmp_path):
     whole = analyzer.read(path)
     text = read(printed(path, *words.split()), tmp_path)
