@@ -50,6 +50,9 @@ SESSION = """\
 14:13:01.415432 IP localhost.9502 > localhost.39870: Flags [.], ack 8, win 4096, options [nop,nop,TS val 255478182 ecr 255478182], length 0
 """
 
+#: A line does not tell that a checksum is wrong, and the tracker does what it does of a right one.
+TOLD = [path for path in sorted(CAPTURES.glob("*/*.pcap")) if path.parent.name != "wrong-checksum"]
+
 
 def printed(path: pathlib.Path, *words: str) -> str:
     environment = {**os.environ, "TZ": "UTC"}
@@ -75,10 +78,6 @@ def assert_twins(text: analyzer.Analysis, whole: analyzer.Analysis) -> None:
 
 
 @needs_tcpdump
-#: A line does not tell that a checksum is wrong, and the tracker does what it does of a right one.
-TOLD = [path for path in sorted(CAPTURES.glob("*/*.pcap")) if path.parent.name != "wrong-checksum"]
-
-
 @pytest.mark.parametrize(
     "words",
     [
