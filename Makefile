@@ -50,6 +50,7 @@ docs: setup  ## print the tables of docs/ from the code
 	$(BIN)/python -m analyzer.frames.schema > docs/frames.md
 	$(BIN)/python -m analyzer.tracker.states > docs/states.md
 	$(BIN)/python -m analyzer.tracker.anomalies > docs/anomalies.md
+	$(BIN)/python -m analyzer.tracker.icmp > docs/icmp.md
 
 captures: setup  ## record captures/ anew (root: real kernels, real tcpdump, network namespaces)
 	@test "$$(id -u)" = 0 || { echo "recording needs root: sudo make captures" >&2; exit 1; }

@@ -151,15 +151,26 @@ def segments(draw: st.DrawFn, network: Network, word: str, swapped: int) -> tupl
     return frame[: draw(seldom(None, 14, 40, 60, 70))], len(frame)
 
 
+#: Type and code, of ICMP and of ICMPv6; some mean something in both, some in none.
+ERRORS = [
+    *[(3, 3), (3, 2), (3, 1), (3, 0), (3, 4), (3, 4), (3, 4), (3, 13), (3, 77), (4, 0), (5, 1), (11, 0), (11, 1)],
+    *[(1, 4), (1, 0), (1, 1), (1, 99), (2, 0), (2, 0), (2, 0), (4, 1), (12, 0), (8, 0)],
+]
+
+
 @st.composite
 def icmp_errors(draw: st.DrawFn, network: Network) -> tuple[bytes, int]:
     """An error that quotes something sent before."""
     ethertype, quoted = draw(st.sampled_from(network.sent))
     version = 4 if ethertype == wire.IPV4 else 6
-    kind, code = draw(st.sampled_from([(3, 3), (3, 2), (3, 1), (1, 4), (1, 0), (11, 0), (8, 0)]))
-    message = wire.unreachable(quoted[: draw(st.sampled_from([27, 28, 40, 48, 60, 200]))], kind, code, version=version)
+    kind, code = draw(st.sampled_from(ERRORS))
+    rest = draw(st.sampled_from([0, 0, 576, 1280, 1400, 1 << 16]))
+    quoted = quoted[: draw(st.sampled_from([27, 28, 40, 48, 60, 200]))]
+    message = wire.unreachable(quoted, kind, code, version=version, rest=rest)
     protocol = wire.ICMP if version == 4 else wire.ICMPV6
-    about = wire.ip(*network.addresses(draw(st.integers(0, 1))), message, protocol=protocol)
+    source, target = network.addresses(draw(st.integers(0, 1)))
+    router = "10.0.0.254" if version == 4 else "fd00::fe"
+    about = wire.ip(draw(st.sampled_from([source, router])), target, message, protocol=protocol)
     frame = network.frame(*about, outgoing=draw(st.booleans()))
     return frame, len(frame)
 

@@ -50,9 +50,14 @@ def datagrams(draw: st.DrawFn, quoting: bool = True) -> tuple[int, bytes]:
     if what == "udp":
         payload, protocol = wire.udp(1, 2, payload), wire.UDP
     elif what == "icmp" and quoting:
-        _, quoted = draw(datagrams(quoting=False))
+        ethertype, quoted = draw(datagrams(quoting=draw(seldom)))
+        if draw(seldom):  # of a packet in a tunnel
+            ethertype, quoted = draw(tunnelled(ethertype, quoted))
+            version = 4 if ethertype == wire.IPV4 else 6
+        rest = draw(st.sampled_from([0, 0, 0, 1400, 7 << 16, 32 << 16, 5 << 24, 0xFFFFFFFF]))
         kind = draw(st.sampled_from([1, 2, 3, 3, 4, 5, 8, 11, 12]))
-        payload = wire.unreachable(quoted[: draw(st.integers(0, 80))], kind, draw(st.integers(0, 5)), version=version)
+        quoted = quoted[: draw(st.integers(0, 200))] + draw(st.sampled_from([b"", bytes(60), b"\x20\0\xbe\xef"]))
+        payload = wire.unreachable(quoted, kind, draw(st.integers(0, 5)), version=version, rest=rest)
         protocol = draw(st.sampled_from([wire.ICMP if version == 4 else wire.ICMPV6] * 4 + [wire.ICMP, wire.ICMPV6]))
     length = draw(st.sampled_from([None] * 20 + [0, 30, 60, 65535]))
     if version == 4:

@@ -24,11 +24,15 @@ NAMES = (
     "offload",
     "one-direction",
     "only-syn-fin-rst",
+    "path-mtu",
     "refused",
+    "rejected",
     "reset",
     "simultaneous-close",
     "syn-lost",
     "unanswered-syn",
+    "unreachable",
+    "unreachable-for-a-while",
     "wrong-checksum",
 )
 FILTERED = {"one-direction", "only-syn-fin-rst"}  #: of these much was left out: the states cannot all be seen in time
@@ -124,7 +128,7 @@ def paths(name: str) -> Counter[str]:
 
 
 def segments(name: str) -> list[Segment]:
-    """The TCP segments of a capture: little-endian pcap in microseconds, no VLAN, IP without extension headers."""
+    """The TCP segments of a capture: little-endian pcap in microseconds, no VLAN, IP without extension headers, ICMP left out."""
     path = capture(name)
     data = path.read_bytes()
     magic, _, _, _, _, snap_length, link_type = struct.unpack_from("<IHHiIII", data)
@@ -139,12 +143,15 @@ def segments(name: str) -> list[Segment]:
         ethertype_at, network_at = (0, 20) if link_type == 276 else (12, 14)
         (ethertype,) = struct.unpack_from(">H", packet, ethertype_at)
         ip = packet[network_at:]
+        protocol = ip[9] if ethertype == 0x0800 else ip[6]
+        if protocol in (1, 58):
+            continue
+        assert protocol == 6
         if ethertype == 0x0800:
-            assert ip[9] == 6
             source, target = (socket.inet_ntop(socket.AF_INET, ip[i : i + 4]) for i in (12, 16))
             tcp = ip[4 * (ip[0] & 15) :]
         else:
-            assert (ethertype, ip[6]) == (0x86DD, 6)
+            assert ethertype == 0x86DD
             source, target = (socket.inet_ntop(socket.AF_INET6, ip[i : i + 16]) for i in (8, 24))
             tcp = ip[40:]
         sport, dport = struct.unpack_from(">HH", tcp)

@@ -11,7 +11,8 @@
 one of the same end (the next incarnation, after a restart): ``C'>S . seq=1 ack=8`` has its own number in the new space and
 acknowledges in S's old one. *Flags* are tcpdump's letters. ``seq``, ``ack`` and ``sack`` are relative and may be of any size.
 
-``timer`` is a datagram of others: time passes. ``S>C icmp=3/3 seq=0`` is an ICMP error that quotes C's segment of that number.
+``timer`` is a datagram of others: time passes. ``S>C icmp=3/3 seq=0`` is an ICMP error that quotes C's segment of that number,
+sent by S, or ``by=router``, ``by=itself``; ``mtu=1400`` is what it tells, ``quote=8`` how many octets of TCP it quotes.
 
 Other words: ``len`` ``win``; ``mss`` ``wscale`` ``sackok`` ``sack=1:5,9:12`` ``ts=VALUE/ECHO`` ``tfo`` ``mptcp`` ``md5``;
 ``vlan=7``; ``port`` (C's other port: another connection); ``iplen`` (what the IP header says instead); ``cap`` (octets
@@ -31,6 +32,7 @@ from dataclasses import dataclass, field
 from tests import wire
 
 ADDRESSES = {4: {"C": "10.0.0.1", "S": "10.0.0.2"}, 6: {"C": "fd00::1", "S": "fd00::2"}}
+ROUTERS = {4: "10.0.0.254", 6: "fd00::fe"}
 PORTS = {"C": 40000, "S": 80}
 ISNS = {"C": 1_000_000_000, "S": 3_000_000_000}
 NEXT_ISN = 7_000_000  # how far the next incarnation's ISN is from the one before: as a clock would have it
@@ -94,7 +96,7 @@ def _line(number: int, time_ns: int, sent: str, expected: str | None) -> Line:
 
 _WORDS = {
     *("seq", "ack", "len", "win", "mss", "wscale", "sackok", "sack", "ts", "tfo", "mptcp", "md5"),
-    *("vlan", "port", "iplen", "cap", "icmp"),
+    *("vlan", "port", "iplen", "cap", "icmp", "by", "mtu", "quote"),
 }
 
 
@@ -133,8 +135,10 @@ class Rendering:
             kind, code = map(int, line.words["icmp"].split("/"))
             quoted = wire.tcp(*self._ports(line)[::-1], self.isn(line.target) + line.whole("seq"), 0, "S")
             _, inner = wire.ip(target, source, quoted)
-            message = wire.unreachable(inner, kind, code, version=self.version)
-            return wire.ip(source, target, message, protocol=wire.ICMP if self.version == 4 else wire.ICMPV6)
+            inner = inner[: len(inner) - len(quoted) + line.whole("quote", len(quoted))]
+            message = wire.unreachable(inner, kind, code, version=self.version, rest=line.whole("mtu"))
+            reporter = {"router": ROUTERS[self.version], "itself": target}.get(line.words.get("by", ""), source)
+            return wire.ip(reporter, target, message, protocol=wire.ICMP if self.version == 4 else wire.ICMPV6)
         more = {"length": line.whole("iplen")} if "iplen" in line.words else {}
         return wire.ip(source, target, self._segment(line, source, target), **more)
 

@@ -11,7 +11,11 @@ from captures.recorder.scenarios import SCENARIOS
 from tests import recordings
 from tests.recordings import CAPTURES, NAMES, SOCKET_COLUMNS, STATE_COLUMNS, STATES
 
-TWO_HOSTS = {"many-connections", "offload", "simultaneous-close", "syn-lost", "unanswered-syn", "wrong-checksum"}
+TWO_HOSTS = {
+    *("many-connections", "simultaneous-close", "syn-lost", "unanswered-syn"),
+    *("offload", "wrong-checksum"),
+    *("path-mtu", "rejected", "unreachable", "unreachable-for-a-while"),
+}
 SYN, RST, ACK, FIN = 0x02, 0x04, 0x10, 0x01
 SCENARIO = {scenario.name: scenario for scenario in SCENARIOS}
 # RFC 9293 figure 5, as far as these recordings go, as the tracepoint shows it: no TIME_WAIT, minisockets CLOSED.

@@ -102,7 +102,7 @@ def test_nothing_committed_names_a_machine():
             assert not re.search(r"/(home|Users)/\w|/work/", text), name
 
 
-@pytest.mark.parametrize("table", ["states", "anomalies"])
+@pytest.mark.parametrize("table", ["states", "anomalies", "icmp"])
 def test_tables_are_printed_from_the_code(table):
     import importlib
 

@@ -105,7 +105,7 @@ def test_decode_of_any_bytes(records, between):
     assert kernel == [as_twin_says(segment) for segment in expected]
 
 
-HEADER = ("frame", "version", "source", "destination", "sport", "dport", "seq", "flags", "outgoing", "ifindex", "icmp")
+HEADER = ("frame", "version", "source", "destination", "sport", "dport", "seq", "flags", "outgoing", "ifindex")
 """What is read of a quoted segment too."""
 
 
@@ -113,7 +113,7 @@ def as_twin_says(segment: Segment) -> dict[str, object]:
     said = {name: getattr(segment, name) for name in HEADER}
     said |= {"vlan_key": stack_key(segment.tags), "tunnel": segment.tunnel or 0, "in_a_tunnel": bool(segment.path)}
     if segment.icmp is not None:
-        return said
+        return said | {f"icmp_{name}": value for name, value in vars(segment.icmp).items()}
     names = ("ack", "window", "length", "ip_id", "ttl", "truncated", "overlapping", "checksum", "ip_checksum_wrong")
     said |= {name: getattr(segment, name) for name in names} | vars(segment.options)
     loopback = segment.loopback if segment.outgoing is not None else None
@@ -134,13 +134,14 @@ def as_kernel_says(row: np.void, edges: np.ndarray) -> dict[str, object]:
         "destination": values["dst_hi"] << 64 | values["dst_lo"],
         "outgoing": outgoing,
         "ifindex": unless_negative("ifindex"),
-        "icmp": (values["icmp_type"], values["icmp_code"]) if values["quoted"] else None,
         "vlan_key": unless_negative("vlan_key"),
         "tunnel": values["tunnel"],
         "in_a_tunnel": values["tunnel_key"] != 0,
     }
     if values["quoted"]:
-        return said
+        reporter = (values["reporter_version"], values["reporter_hi"] << 64 | values["reporter_lo"])
+        said |= {name: values[name] for name in ("icmp_version", "icmp_type", "icmp_code")}
+        return said | {"icmp_mtu": values["mtu"], "icmp_reporter": reporter}
     has_timestamps, has_sack = options & kernels.OPTION_TIMESTAMPS, options & kernels.OPTION_SACK
     return said | {
         **{name: values[name] for name in ("ack", "window", "length", "ttl")},

@@ -176,9 +176,9 @@ def ip(source: str, destination: str, payload: bytes, **more: int) -> tuple[int,
     return IPV4, ipv4(source, destination, payload, **more)
 
 
-def unreachable(quoted: bytes, kind: int, code: int, *, version: int = 4) -> bytes:
-    """An ICMP or ICMPv6 error."""
-    message = struct.pack(">BBHI", kind, code, 0, 0) + quoted
+def unreachable(quoted: bytes, kind: int, code: int, *, version: int = 4, rest: int = 0) -> bytes:
+    """An ICMP or ICMPv6 error; rest: the second half of its header, an MTU or a length."""
+    message = struct.pack(">BBHI", kind, code, 0, rest) + quoted
     return message if version == 6 else message[:2] + struct.pack(">H", checksum(message)) + message[4:]
 
 

@@ -49,7 +49,7 @@ def ipv4(data: Any, start: int, end: int, wire_end: int, segment: Any) -> tuple[
         return _IP_MALFORMED, start, 0
     total = u16(data, start + 2)
     segment.unsummed = total == 0 or (header > 20 and _is_source_routed(data, start + 20, min(start + header, end)))
-    if total == 0:
+    if total == 0 or (segment.quoted and total < header):  # stacks spoil the length in what they quote
         total = min(wire_end - start, _LONGEST)
     if total < header:
         return _IP_MALFORMED, start, 0

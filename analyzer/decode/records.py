@@ -11,7 +11,7 @@ from analyzer.decode import serial, tunnels, wireless
 from analyzer.decode.bytes import u8, u16
 from analyzer.decode.checksum import IP_WRONG, ip_checksum_is_wrong, tcp_checksum
 from analyzer.decode.fragments import SLOT_BYTES, collect
-from analyzer.decode.icmp import quoted_segment
+from analyzer.decode.icmp import error, quoted_segment
 from analyzer.decode.ip import FRAGMENTED, extensions, ipv4, ipv6
 from analyzer.decode.layers import BY_LINK, BY_PROTOCOL, BY_UDP_PORT, MOST_LAYERS, Layer, announced
 from analyzer.decode.segment import Skipped
@@ -89,8 +89,10 @@ def decode(records: Any, segments: Any, sacks: Any, skipped: Any, fragments: Any
             checksums,
         )
         if verdict != DECODED:
+            if segment.quoted and verdict != _ICMP_ERROR:
+                verdict = _NOT_TCP  # an error that quotes something else, or too little
             skipped[verdict] += 1
-            if not segment.quoted:
+            if verdict != _ICMP_ERROR:
                 continue
         segment.time_ns = records.time_ns[i]
         segment.frame = records.frame[i]
@@ -120,6 +122,8 @@ def _walk(
     under = layer
     for _ in range(MOST_LAYERS):
         if layer == _TCP:
+            if segment.quoted:
+                return _ICMP_ERROR if quoted_segment(data, offset, end, segment) else _NOT_TCP
             # Padding behind the datagram is never part of it: neither of the payload nor of the options.
             verdict = tcp(data, offset, min(end, offset + length), length, segment, sack)
             if checksums and verdict == DECODED and offset + length <= end and not segment.unsummed:
@@ -139,6 +143,10 @@ def _walk(
                     segment.checksum |= IP_WRONG
             else:
                 protocol, offset, length = ipv6(data, offset, end, wire_end, segment)
+            if protocol == FRAGMENTED and segment.quoted:
+                if segment.fragment_offset != 0:
+                    return _NOT_TCP
+                protocol = 0 + segment.protocol  # the first piece has the ports
             if protocol == FRAGMENTED:
                 slot = collect(data, offset, end, length, segment, frame, fragments)
                 if slot < 0:
@@ -152,7 +160,8 @@ def _walk(
             if protocol < 0:
                 return -1 - protocol
             layer = announced(BY_PROTOCOL, protocol)
-            end = min(end, offset + length)
+            if not segment.quoted:
+                end = min(end, offset + length)
         elif layer == _ETHERNET:
             layer, offset = lan.ethernet(data, offset, end)
         elif layer == _SLL2:
@@ -164,7 +173,10 @@ def _walk(
         elif layer == _UDP:
             layer, offset = _udp(data, offset, end)
         elif layer == _ICMP or layer == _ICMPV6:
-            return _ICMP_ERROR if quoted_segment(data, offset, end, layer == _ICMPV6, segment) else _NOT_TCP
+            if segment.quoted:
+                return _NOT_TCP  # an error about an error: nobody sends such (RFC 1122 3.2.2)
+            layer, offset, end = error(data, offset, end, 6 if layer == _ICMPV6 else 4, segment)
+            inside_ip = False  # the quote is a packet of its own, beside the one that carries it
         elif layer == _AH:
             if end - offset < 8:
                 return _NOT_TCP

@@ -59,9 +59,18 @@ SEGMENT = np.dtype(
         ("source", np.int32),  # flows: numbers of the addresses
         ("destination", np.int32),
         ("side", np.uint8),  # flows: 0 where the source is the pair's first end
-        ("quoted", np.uint8),  # 1: not a segment, but one that an ICMP error quotes
+        (
+            "quoted",
+            np.uint8,
+        ),  # 1: not a segment, but one that an ICMP error quotes; then only this of it and its key are set
+        ("icmp_version", np.uint8),  # 4: ICMP, 6: ICMPv6
         ("icmp_type", np.uint8),
         ("icmp_code", np.uint8),
+        ("reporter_version", np.uint8),
+        ("reporter_hi", np.uint64),  # who sent the error
+        ("reporter_lo", np.uint64),
+        ("mtu", np.uint32),  # that the error tells; 0: none
+        ("reporter", np.int32),  # flows: number of its address
         # what the replay found out
         ("relative_seq", np.int64),
         ("relative_ack", np.int64),
@@ -123,6 +132,7 @@ class Skipped(enum.IntEnum):
     ICMP_ERROR = 8
     UNKNOWN_EXTENSION = 9
     TOO_DEEP = 10
+    STRAY_ICMP_ERROR = 11
 
 
 SKIPPED_WORDS: dict[Skipped, str] = {
@@ -137,4 +147,5 @@ SKIPPED_WORDS: dict[Skipped, str] = {
     Skipped.ICMP_ERROR: "ICMP error quoting a TCP segment",
     Skipped.UNKNOWN_EXTENSION: "IPv6 extension headers not understood",
     Skipped.TOO_DEEP: "formats nested too deep",
+    Skipped.STRAY_ICMP_ERROR: "ICMP error quoting a segment of a connection that is not here",
 }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyzer.frames.vocabulary import ANOMALY_KINDS, EVIDENCES, SEVERITIES, count_column
-from analyzer.tracker.anomalies import CATALOGUE
+from analyzer.tracker.anomalies import CATALOGUE, Kind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +33,9 @@ COMMENTS_SHOWN = 3
 
 ORDINARY = ("TIME_WAIT", "ESTABLISHED")
 """States in which healthy connections are found too; they are said last."""
+
+
+_ICMP_ERROR = CATALOGUE[Kind.ICMP_ERROR].name
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -201,7 +204,7 @@ def _troubles(flows: pd.DataFrame, anomalies: pd.DataFrame) -> list[Trouble]:
             Trouble(
                 kind=kind,
                 severity=str(row["severity"]),
-                meaning=meanings[kind],
+                meaning=_icmp_meaning(anomalies) if kind == _ICMP_ERROR else meanings[kind],
                 count=count,
                 flows=touched,
                 frame=_whole(row["frame"]),
@@ -209,6 +212,18 @@ def _troubles(flows: pd.DataFrame, anomalies: pd.DataFrame) -> list[Trouble]:
             )
         )
     return sorted(found, key=lambda t: (-SEVERITIES.index(t.severity), -t.count, ANOMALY_KINDS.index(t.kind)))
+
+
+def _icmp_meaning(anomalies: pd.DataFrame) -> str:
+    """Name the commonest of the ICMP errors, which tells more than what an ICMP error is."""
+    counts: dict[str, int] = {}
+    for detail, count in anomalies.loc[anomalies["kind"] == _ICMP_ERROR, "detail"].value_counts().items():
+        error = str(detail).partition(" from ")[0]
+        if count:
+            counts[error] = counts.get(error, 0) + count
+    names = sorted(counts, key=lambda name: (-counts[name], name))
+    more = f" and {_counted(len(names) - 2, 'other kind')}" if len(names) > 2 else ""
+    return ", ".join(names[:2]) + more
 
 
 def _remarks(capture: Capture, troubles: dict[str, Trouble], connections: int) -> list[Remark]:

@@ -134,7 +134,10 @@ MEASURES = 6  #: tracker.quality.Measure
 
 
 class Connections(NamedTuple):
-    """The arrays of all incarnations. counts: [flows, streams]; quality: what is counted of the capture itself."""
+    """The arrays of all incarnations.
+
+    counts: [flows, streams, ICMP errors about connections that are not here]; quality: what is counted of the capture itself.
+    """
 
     pairs: npt.NDArray[np.void]
     flows: npt.NDArray[np.void]
@@ -150,7 +153,7 @@ def new_connections(room: int = 1024) -> Connections:
         np.zeros(room, PAIR_STATE),
         np.zeros(room, FLOW),
         np.zeros(2 * room, END),
-        np.zeros(2, np.int64),
+        np.zeros(3, np.int64),
         np.zeros(room, SENDER),
         np.zeros(MEASURES, np.int64),
     )

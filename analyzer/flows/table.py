@@ -80,7 +80,7 @@ def new_table(room: int = 1024) -> FlowTable:
 
 
 def with_room(table: FlowTable, segments: int, ahead: float = 0.0) -> FlowTable:
-    """Return the table, grown if so many more segments (each may bring two pairs and two addresses) might not fit.
+    """Return the table, grown if so many more segments (each may bring two pairs and three addresses) might not fit.
 
     ahead: how many times as many pairs and addresses the whole capture may have as there are now, where that is known.
     """
@@ -90,8 +90,8 @@ def with_room(table: FlowTable, segments: int, ahead: float = 0.0) -> FlowTable:
         slots = np.zeros(2 * size, SLOT)
         rehash(table.pairs["hash"][:pairs].copy(), slots)
         table = table._replace(pairs=growth.grown(table.pairs, pairs, size, zeroed=True), pair_slots=slots)
-    if addresses + 2 * segments > min(len(table.addresses), len(table.address_slots) // 2):
-        size = _power_of_two(max(addresses + 2 * segments, int(addresses * ahead)))
+    if addresses + 3 * segments > min(len(table.addresses), len(table.address_slots) // 2):
+        size = _power_of_two(max(addresses + 3 * segments, int(addresses * ahead)))
         slots = np.zeros(2 * size, SLOT)
         rehash(table.addresses["hash"][:addresses].copy(), slots)
         table = table._replace(
@@ -120,6 +120,8 @@ def rehash(hashes: Any, slots: Any) -> None:
 def find_pairs(segments: Any, filled: int, table: Any, by_vlan: bool, by_tunnel: bool) -> None:
     """Find or make the pair of each segment: fills ``pair``, ``untagged``, ``side``, ``source`` and ``destination``.
 
+    Of an ICMP error it is the pair of what it quotes, and its sender's address is numbered (``reporter``).
+
     by_vlan, by_tunnel: whether the same ends in another VLAN or tunnel are another pair.
     """
     for i in range(filled):
@@ -137,7 +139,9 @@ def find_pairs(segments: Any, filled: int, table: Any, by_vlan: bool, by_tunnel:
         segment.source, segment.destination = pair.a_address, pair.b_address
         if not first:
             segment.source, segment.destination = pair.b_address, pair.a_address
-        if segment.outgoing >= 0 and not segment.quoted:  # what an ICMP error quotes went the other way
+        if segment.quoted:
+            segment.reporter = _address(segment.reporter_hi, segment.reporter_lo, segment.reporter_version, table)
+        elif segment.outgoing >= 0:  # what an ICMP error quotes went the other way
             _note_ends(segment, table.addresses)
 
 

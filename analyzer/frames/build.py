@@ -24,8 +24,9 @@ from analyzer.frames.quality import quality
 from analyzer.settings import Settings
 from analyzer.tracker import log as logs
 from analyzer.tracker import packets
-from analyzer.tracker.anomalies import WITHDRAWN, Detail
+from analyzer.tracker.anomalies import WITHDRAWN, Detail, Kind
 from analyzer.tracker.outcome import ANOMALIES_PER_FLOW, conclude, count_due, in_order_of_time
+from analyzer.tracker.quoted import find_quoted
 from analyzer.tracker.replay import replay
 from analyzer.tracker.timers import timers
 
@@ -135,7 +136,10 @@ class Tracking:
     @property
     def skipped(self) -> dict[str, int]:
         """Records that gave no row, by reason."""
-        return {SKIPPED_WORDS[reason]: int(self._skipped[reason]) for reason in Skipped if self._skipped[reason]}
+        counts = self._skipped.copy()
+        counts[Skipped.STRAY_ICMP_ERROR] = self.connections.counts[2]  # decode cannot tell them from the others
+        counts[Skipped.ICMP_ERROR] -= self.connections.counts[2]
+        return {SKIPPED_WORDS[reason]: int(counts[reason]) for reason in Skipped if counts[reason]}
 
     def conclude(self) -> None:
         """Say what only the end shows: timers that ran out, handshakes and closes. Once, unless on a copy."""
@@ -164,7 +168,8 @@ class Tracking:
             self.connections.senders,
             self.connections.quality.copy(),
         )
-        copy.log = logs.Log(self.log.transitions.copy(), self.log.anomalies.copy(), self.log.counts.copy())
+        log = self.log
+        copy.log = logs.Log(log.transitions.copy(), log.anomalies.copy(), log.counts.copy(), log.icmp.copy())
         copy.columns, copy.options, copy.rows, copy.last_ns = self.columns, self.options, self.rows, self.last_ns
         copy.options = self.options._replace(counts=self.options.counts.copy())
         return copy
@@ -178,17 +183,24 @@ class Tracking:
     def news(self, info: CaptureInfo, segments: int, troubles: int) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Make the rows of `packets` and `anomalies` that came after so many of each.
 
-        The cost is that of the new rows. Their categories are these rows' own; what only the end shows is not among them.
+        The cost is that of the new rows. Their categories are these rows' own; what only the end shows is not among them,
+        nor which segments ICMP errors quote.
         """
         columns = packets.between(self.columns, segments, self.rows)
-        known = np.unique(np.concatenate([columns.source, columns.destination]))
+        icmp = self.log.icmp[: int(self.log.counts[2])]
+        icmp = icmp[np.searchsorted(icmp["anomaly"], troubles) :].copy()
+        known = np.unique(np.concatenate([columns.source, columns.destination, icmp["reporter"]]))
         columns = columns._replace(
             source=np.searchsorted(known, columns.source).astype(np.int32),
             destination=np.searchsorted(known, columns.destination).astype(np.int32),
         )
         names = addresses.AddressWords(self.table.addresses[known])
-        anomalies = _said(self.log.anomalies[troubles : int(self.log.counts[1])].copy())
-        anomalies["related_frame"][anomalies["detail"] == Detail.NO_RIGHT_ONE] = 0  # whose it is: not decided yet
+        anomalies = self.log.anomalies[troubles : int(self.log.counts[1])].copy()
+        icmp["anomaly"] -= troubles
+        anomalies = _said(anomalies, icmp)
+        doubtful = (anomalies["kind"] == Kind.BAD_CHECKSUM) & (anomalies["detail"] == Detail.NO_RIGHT_ONE)
+        anomalies["related_frame"][doubtful] = 0  # whose it is: that is not decided yet
+        icmp["reporter"] = np.searchsorted(known, icmp["reporter"])
         moved = None
         flows = self.connections.flows[: int(self.connections.counts[0])]
         forged = flows["marks"] & connection.MARK_FORGED != 0
@@ -196,7 +208,7 @@ class Tracking:
             moved = _places(forged, flows)
             _move(anomalies, moved)
         rows = packet_frame.packets(columns, self.rows - segments, names, info, moved, self._processes, segments)
-        return made(rows), made(row_frames.anomalies(anomalies))
+        return made(rows), made(row_frames.anomalies(anomalies, icmp, names, info))
 
 
 def analyse(source: Source, settings: Settings | None = None, progress: Progress | None = None) -> Frames:
@@ -252,7 +264,11 @@ def _frames(tracked: Tracking, info: CaptureInfo) -> Frames:
     count = int(connections.counts[0])
     flows, ends = connections.flows[:count], connections.ends[: 2 * count]
     transitions = tracked.log.transitions[: int(tracked.log.counts[0])]
-    anomalies = _said(tracked.log.anomalies[: int(tracked.log.counts[1])])
+    anomalies = tracked.log.anomalies[: int(tracked.log.counts[1])]
+    icmp = tracked.log.icmp[: int(tracked.log.counts[2])]
+    if len(icmp):
+        _find_quoted(icmp, anomalies, tracked)
+    anomalies = _said(anomalies, icmp)
     moved = None
     forged = flows["marks"] & connection.MARK_FORGED != 0
     if forged.any():
@@ -273,7 +289,7 @@ def _frames(tracked: Tracking, info: CaptureInfo) -> Frames:
         options=made(packet_frame.options(tracked.options)),
         flows=flow_rows,
         transitions=made(transition_plan),
-        anomalies=made(row_frames.anomalies(anomalies)),
+        anomalies=made(row_frames.anomalies(anomalies, icmp, names, info)),
         info=info,
         skipped=tracked.skipped,
         quality=quality(connections.quality, tracked.clock, packet_rows, flow_rows, tracked.skipped),
@@ -292,6 +308,15 @@ def _short_turns() -> Iterator[None]:
         sys.setswitchinterval(usual)
 
 
+def _find_quoted(icmp: Rows, anomalies: Rows, tracked: Tracking) -> None:
+    """Let each ICMP error know the frame that it quotes."""
+    columns, count = tracked.columns, len(icmp)
+    packets_of = (columns.frame_ahead, columns.flow, columns.raw_seq, columns.from_client, columns.time_ns)
+    slots = np.full(1 << (2 * count).bit_length(), -1, np.int32)
+    latest, told = np.zeros(count, np.int64), np.zeros(count, np.int64)
+    find_quoted(icmp, anomalies, packets_of, tracked.rows, tracked.table.keys, slots, latest, told)
+
+
 def _places(forged: Rows, flows: Rows) -> tuple[Rows, Rows]:
     """Leave flows out that a forged SYN opened: what they have belongs to the connection that it was aimed at.
 
@@ -306,10 +331,14 @@ def _places(forged: Rows, flows: Rows) -> tuple[Rows, Rows]:
     return numbers, turned
 
 
-def _said(anomalies: Rows) -> Rows:
-    """The rows that were not withdrawn."""
-    withdrawn = anomalies["kind"] == WITHDRAWN
-    return anomalies[~withdrawn] if withdrawn.any() else anomalies
+def _said(anomalies: Rows, icmp: Rows) -> Rows:
+    """The rows that were not withdrawn; the ICMP errors are told the places that theirs have now."""
+    kept = anomalies["kind"] != WITHDRAWN
+    if kept.all():
+        return anomalies
+    icmp["anomaly"] = (np.cumsum(kept) - 1)[icmp["anomaly"]]
+    said: Rows = anomalies[kept]
+    return said
 
 
 def _move(rows: Rows, places: tuple[Rows, Rows]) -> None:

@@ -5,8 +5,8 @@ store and the tests hold frames against it, and the tables of ``docs/frames.md``
 (``python -m analyzer.frames.schema``). Adding a column is fine; changing one is a breaking change.
 
 Times are ``datetime64[ns, UTC]``, durations float64 seconds, "no value" is NA, NaN or NaT, never 0 or -1. Frame
-numbers are Wireshark's ``frame.number``. A categorical column with a vocabulary has exactly its words, in its order;
-the others have the categories that the capture gave them (addresses, flag letters, paths), as ``str``.
+numbers are Wireshark's ``frame.number``. A categorical column with a vocabulary has exactly its words, in its order (an open
+one has more behind them); the others have the categories that the capture gave them (addresses, flag letters, paths), as ``str``.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Column(NamedTuple):
     vocabulary: tuple[
         str, ...
     ] = ()  #: a categorical's words, in the order of their codes; empty: what the capture gave
+    open: bool = False  #: behind the words of the vocabulary there may be more, that the capture gave
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -226,7 +227,15 @@ ANOMALIES = Schema(
         Column("kind", "category", "", "the catalogue's name", "", words.ANOMALY_KINDS),
         Column("severity", "category", "", "", "", words.SEVERITIES),
         Column("related_frame", "UInt32", "frame", "the other segment that it is about"),
-        Column("detail", "category", "", "what more there is to say", "", words.DETAILS),
+        Column(
+            "detail",
+            "category",
+            "",
+            "what more there is to say; of an ICMP error which it is, who sent it, what it did",
+            "docs/icmp.md",
+            words.DETAILS,
+            open=True,
+        ),
     ),
 )
 
@@ -328,7 +337,8 @@ def _differences(wanted: Column, series: Any) -> list[str]:
         return []
     if series.cat.ordered:
         return [f"{wanted.name} is an ordered categorical"]
-    if wanted.vocabulary and tuple(series.cat.categories) != wanted.vocabulary:
+    known = series.cat.categories[: len(wanted.vocabulary)] if wanted.open else series.cat.categories
+    if wanted.vocabulary and tuple(known) != wanted.vocabulary:
         return [f"{wanted.name} has the categories {list(series.cat.categories)}, not {list(wanted.vocabulary)}"]
     if series.cat.categories.dtype != "str":
         return [f"{wanted.name} has categories of {series.cat.categories.dtype}, not str"]
@@ -370,7 +380,8 @@ def markdown() -> str:
             ]
         for column in schema.columns:
             if column.vocabulary:
-                lines += ["", f"`{column.name}`: " + ", ".join(f"`{word}`" for word in column.vocabulary) + "."]
+                more = ", and what the capture gave" if column.open else ""
+                lines += ["", f"`{column.name}`: " + ", ".join(f"`{word}`" for word in column.vocabulary) + f"{more}."]
     lines += ["", "Bits of `packets.analysis`, from bit 0: " + ", ".join(f"`{w}`" for w in words.ANALYSIS_NAMES) + "."]
     return "\n".join(lines) + "\n"
 

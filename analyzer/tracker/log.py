@@ -40,22 +40,40 @@ ANOMALY = np.dtype(
     align=True,
 )
 
+ICMP = np.dtype(
+    [
+        ("anomaly", np.int64),  # the row of the anomalies that this says more of
+        ("seq", np.uint32),  # of the quoted segment, as on the wire
+        ("mtu", np.uint32),  # that the error tells; 0: none
+        ("reporter", np.int32),  # number of its sender's address
+        ("interface", np.int32),  # where it was seen, as the packets'
+        ("ifindex", np.int32),
+        ("version", np.uint8),  # 4: ICMP, 6: ICMPv6
+        ("type", np.uint8),
+        ("code", np.uint8),
+        ("effect", np.uint8),  # icmp.Effect
+        ("origin", np.uint8),  # icmp.Origin
+    ],
+    align=True,
+)
+
 #: A segment makes no more rows than these; the arrays have room for them before a batch is replayed.
 TRANSITIONS_PER_SEGMENT = 12
 ANOMALIES_PER_SEGMENT = 8
 
 
 class Log(NamedTuple):
-    """The growing arrays. counts: [transitions, anomalies]."""
+    """The growing arrays. counts: [transitions, anomalies, icmp]; icmp has a row for each ICMP error among the anomalies."""
 
     transitions: npt.NDArray[np.void]
     anomalies: npt.NDArray[np.void]
     counts: npt.NDArray[np.int64]
+    icmp: npt.NDArray[np.void]
 
 
 def new_log() -> Log:
     """Make an empty log."""
-    return Log(np.empty(1024, TRANSITION), np.empty(1024, ANOMALY), np.zeros(2, np.int64))
+    return Log(np.empty(1024, TRANSITION), np.empty(1024, ANOMALY), np.zeros(3, np.int64), np.empty(0, ICMP))
 
 
 def with_room(log: Log, segments: int, ahead: float = 0.0) -> Log:
@@ -63,6 +81,7 @@ def with_room(log: Log, segments: int, ahead: float = 0.0) -> Log:
 
     ahead: how many times as many rows the whole capture may have as there are now, where that is known.
     """
+    log = log._replace(icmp=_with_room(log.icmp, int(log.counts[2]), segments, ahead))
     return with_room_for(log, segments * TRANSITIONS_PER_SEGMENT, segments * ANOMALIES_PER_SEGMENT, ahead)
 
 

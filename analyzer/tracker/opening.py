@@ -15,6 +15,7 @@ from analyzer.flows.connection import (
     KNOWN_REPEATED,
     KNOWN_SYN,
     KNOWN_SYN_ACK,
+    MARK_REFUSED,
     MARK_SIMULTANEOUS_OPEN,
 )
 from analyzer.kernel import part, seldom
@@ -55,7 +56,7 @@ def on_syn(segment: Any, flow: Any, number: int, me: Any, you: Any, log: Any) ->
         # Sending it again shows that it never took the SYN-ACK, nor the RST, nor gave up.
         note(_SYN_RETRANSMITTED, _NO_DETAIL, me.endpoint, flow.open_1, segment, number, log)
         refute(me, me.established_row, frame, log)
-        refute(me, me.ended_row, frame, log)
+        goes_on(me, flow, frame, log)
         step = _SIMULTANEOUS_1 if flow.marks & MARK_SIMULTANEOUS_OPEN and me.endpoint == 1 else _OPEN_1
     else:
         step = _OPEN_1
@@ -99,7 +100,7 @@ def on_syn_ack(segment: Any, flow: Any, number: int, me: Any, you: Any, ack: int
         if ignored and refute(me, me.established_row, frame, log):
             note(_ACK_IGNORED, _NO_DETAIL, me.endpoint, flow.open_3, segment, number, log)
     else:
-        refute(me, me.ended_row, frame, log)
+        goes_on(me, flow, frame, log)
         prove(me, me.listen_row, frame, log)
         if me.state == SYN_RCVD:
             prove(me, me.established_row, frame, log)  # simultaneous open: the SYN that it answers has arrived
@@ -118,6 +119,19 @@ def on_syn_ack(segment: Any, flow: Any, number: int, me: Any, you: Any, ack: int
         you.established_row = move(you, _RCV_SYN_ACK, ASSUMED, time_ns, frame, number, log)
         you.moved_ns = time_ns
     return _SIMULTANEOUS_2 if me.known & KNOWN_SYN else _OPEN_2, repeated
+
+
+@seldom
+def goes_on(me: Any, flow: Any, frame: int, log: Any) -> None:
+    """It sends on: what was taken for its end was none, and an attempt that was taken for refused is not."""
+    if me.ended_row == NO_ROW:
+        return
+    was_attempt = log.transitions[me.ended_row].old == SYN_SENT
+    if refute(me, me.ended_row, frame, log) and was_attempt and flow.marks & MARK_REFUSED:
+        flow.marks &= ~MARK_REFUSED & 255
+        flow.reset_frame = 0
+        if flow.close_1 == 0:
+            flow.closed_by = -1
 
 
 @part

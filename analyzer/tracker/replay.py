@@ -22,7 +22,6 @@ from analyzer.flows.connection import (
     MARK_CHALLENGED,
     MARK_FORGED,
     MARK_MIDSTREAM,
-    MARK_REFUSED,
 )
 from analyzer.flows.incarnation import client_side, end_of_source, find_incarnation, stream_of
 from analyzer.flows.sequence import before, relative
@@ -31,20 +30,20 @@ from analyzer.tracker.anomalies import Detail, Kind
 from analyzer.tracker.closing import on_acknowledgement, on_fin, on_reset, take_fin
 from analyzer.tracker.delivery import is_acceptable_ack, on_ack, on_text, on_window
 from analyzer.tracker.log import note
-from analyzer.tracker.machine import ASSUMED, NO_ROW, PROVEN, REFUTED, is_assumed, move, refute
-from analyzer.tracker.opening import NO_STEP, on_opened, on_syn, on_syn_ack
+from analyzer.tracker.machine import ASSUMED, NO_ROW, PROVEN, REFUTED, is_assumed, move
+from analyzer.tracker.opening import NO_STEP, goes_on, on_opened, on_syn, on_syn_ack
 from analyzer.tracker.quality import Measure, is_damaged, is_super_segment, note_checksum
+from analyzer.tracker.quoted import on_icmp_error
 from analyzer.tracker.states import CLOSED, LISTEN, SYN_SENT, TIME_WAIT, UNKNOWN, Event
 from analyzer.tracker.timers import expire, start_timer
 
-_NEW_INCARNATION, _RCV_RST = int(Event.NEW_INCARNATION), int(Event.RCV_RST)
+_NEW_INCARNATION = int(Event.NEW_INCARNATION)
 _PORT_REUSED, _MIDSTREAM, _HALF_OPEN = int(Kind.PORT_REUSED), int(Kind.MIDSTREAM), int(Kind.HALF_OPEN)
 _CHALLENGE_ACK, _FORGED = int(Kind.CHALLENGE_ACK), int(Kind.FORGED_SEGMENT)
 _SYNACK_ISN_CHANGED = int(Kind.SYNACK_ISN_CHANGED)
 _WRONG_CHECKSUM, _SUPER_SEGMENTS = int(Checksum.WRONG), int(Measure.SUPER_SEGMENTS)
 _OVERLAPPING = int(Kind.OVERLAPPING_FRAGMENTS)
-_ICMP_ERROR, _REFUSED = int(Kind.ICMP_ERROR), int(Kind.REFUSED)
-_NO_DETAIL, _BY_ICMP = int(Detail.NONE), int(Detail.BY_ICMP)
+_NO_DETAIL = int(Detail.NONE)
 _AFTER_CLOSE, _ALIVE, _IN_TIME_WAIT = int(Detail.AFTER_CLOSE), int(Detail.EARLIER_ALIVE), int(Detail.EARLIER_TIME_WAIT)
 
 
@@ -66,7 +65,7 @@ def replay(segments: Any, sacks: Any, filled: int, connections: Any, log: Any, o
         pair = connections.pairs[segment.pair]
         stream = stream_of(segment, connections.pairs[segment.untagged], connections.counts)
         if segment.quoted:
-            _on_icmp(segment, pair, connections, log)
+            on_icmp_error(segment, pair, connections, log)
             continue
         damaged = is_damaged(segment, connections)
         # Of a damaged segment nothing is believed but its addresses: it opens no other connection.
@@ -276,7 +275,7 @@ def _segment(
         on_window(segment, number, me, ack, window, True, log)
         return step, repeated
     if not syn and is_assumed(me.ended_row, log):
-        refute(me, me.ended_row, segment.frame, log)  # it goes on: it was not over
+        goes_on(me, flow, segment.frame, log)  # it was not over
     counted_ack = ack if acceptable else -1
     if syn and flags & ACK:
         step, repeated = on_syn_ack(segment, flow, number, me, you, ack, log)
@@ -330,28 +329,6 @@ def _completeness(segment: Any, flow: Any) -> None:
         flow.completeness |= bits | 1
     else:
         flow.first_bits = bits  # Wireshark counts it when it reads the packet a second time, and shows it later still
-
-
-@seldom
-def _on_icmp(segment: Any, pair: Any, connections: Any, log: Any) -> None:
-    """An ICMP error that quotes a segment: the end that sent the quoted one is told that it did not arrive."""
-    number = pair.flow - 1
-    if number < 0:
-        return
-    flow = connections.flows[number]
-    end = connections.ends[2 * number + end_of_source(segment, flow)]
-    note(_ICMP_ERROR, _NO_DETAIL, end.endpoint, 0, segment, number, log)
-    # RFC 1122 4.2.3.9: protocol and port unreachable are hard errors; in SYN_SENT the attempt ends.
-    hard = (segment.version == 4 and segment.icmp_type == 3 and 2 <= segment.icmp_code <= 3) or (
-        segment.version == 6 and segment.icmp_type == 1 and segment.icmp_code == 4
-    )
-    if hard and end.state == SYN_SENT and segment.seq == end.isn:
-        flow.marks |= MARK_REFUSED
-        note(_REFUSED, _BY_ICMP, end.endpoint, flow.open_1, segment, number, log)
-        end.ended_row = move(end, _RCV_RST, ASSUMED, segment.time_ns, segment.frame, number, log)
-        other = connections.ends[2 * number + 1 - end.endpoint]
-        if refute(other, other.listen_row, segment.frame, log):
-            other.state = CLOSED  # nobody was listening
 
 
 @part

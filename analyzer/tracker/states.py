@@ -59,6 +59,7 @@ class Event(enum.IntEnum):
     TIMEOUT_2MSL = 13
     GIVE_UP = 14  #: retransmissions, or an orphan's time, have come to their end
     NEW_INCARNATION = 15  #: a new SYN was taken on the same addresses and ports: the old connection is over
+    RCV_ICMP_ERROR = 16  #: an ICMP error that ends an attempt, or drops a request (icmp.py)
 
 
 class Transition(NamedTuple):
@@ -116,6 +117,11 @@ TRANSITIONS: tuple[Transition, ...] = (
         for event in (_E.SEND_RST, _E.RCV_RST)
         for old in State
         if old is not _S.CLOSED
+    ),
+    # --- ICMP errors, before anything is established
+    Transition(_S.SYN_SENT, _E.RCV_ICMP_ERROR, _S.CLOSED, "3.9.2.2, RFC 5461", "the attempt ends"),
+    Transition(
+        _S.SYN_RCVD, _E.RCV_ICMP_ERROR, _S.CLOSED, "3.9.2.2, RFC 5461", "a request is dropped; crossing SYNs end"
     ),
     # --- timers, and another connection in its place
     *(

@@ -1,4 +1,4 @@
-"""Hosts as network namespaces: one alone with its loopback, two on a cable, two on a slow wire.
+"""Hosts as network namespaces: one alone with its loopback, two on a cable, two with a router between, two on a slow wire.
 
 The recorder is one process: a socket belongs to the namespace in which it was opened, whoever uses it later. So one
 thread plays all hosts, step by step, and nothing has to be synchronised.
@@ -62,10 +62,13 @@ class Host:
         """``iptables`` in this namespace; ``-w`` waits for the lock that all namespaces share."""
         return run("ip", "netns", "exec", self.namespace, "iptables", "-w", *arguments)
 
-    def sysctl(self, name: str, value: int) -> None:
-        """Set ``net.ipv4.<name>`` of this namespace, where this kernel has it."""
+    def ip6tables(self, *arguments: str) -> str:
+        return run("ip", "netns", "exec", self.namespace, "ip6tables", "-w", *arguments)
+
+    def sysctl(self, name: str, value: int, family: str = "ipv4") -> None:
+        """Set ``net.<family>.<name>`` of this namespace, where this kernel has it."""
         with self.inside(), contextlib.suppress(FileNotFoundError):
-            Path("/proc/sys/net/ipv4", name).write_text(str(value), encoding="ascii")
+            Path("/proc/sys/net", family, name).write_text(str(value), encoding="ascii")
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:
@@ -114,6 +117,40 @@ def cable() -> Iterator[list[Host]]:
             host.ip("link", "set", "eth0", "up")
             for address in (peer.ipv4, peer.ipv6):
                 host.ip("neighbour", "replace", address, "lladdr", peer_mac, "dev", "eth0", "nud", "permanent")
+        yield hosts
+
+
+@contextlib.contextmanager
+def routed() -> Iterator[list[Host]]:
+    """Client and server on two networks, a router between them; no offload, no limit to ICMP errors."""
+    with _hosts(
+        ("client", "10.95.4.1", "fd95:4::1"),
+        ("router", "10.95.4.254", "fd95:4::fe"),
+        ("server", "10.95.5.1", "fd95:5::1"),
+    ) as hosts:
+        client, router, server = hosts
+        for number, host in ((4, client), (5, server)):
+            device, gateways = f"eth{number - 4}", (f"10.95.{number}.254", f"fd95:{number}::fe")
+            macs = (f"02:95:0{number}:00:00:01", f"02:95:0{number}:00:00:fe")
+            # fmt: off
+            run("ip", "link", "add", "eth0", "netns", host.namespace, "address", macs[0], "type", "veth",
+                "peer", "name", device, "netns", router.namespace, "address", macs[1])
+            # fmt: on
+            sides = ((host, "eth0", (host.ipv4, host.ipv6)), (router, device, gateways))
+            for it, own, (ipv4, ipv6) in sides:
+                it.ip("address", "add", f"{ipv4}/24", "dev", own)
+                it.ip("-6", "address", "add", f"{ipv6}/64", "dev", own, "nodad")
+                it.ip("link", "set", own, "gso_max_segs", "1", "up")
+            for (it, own, _), (_, _, others), mac in zip(sides, reversed(sides), reversed(macs), strict=True):
+                for address in others:
+                    it.ip("neighbour", "replace", address, "lladdr", mac, "dev", own, "nud", "permanent")
+            for version, gateway in zip(("-4", "-6"), gateways, strict=True):
+                host.ip(version, "route", "add", "default", "via", gateway)
+        router.sysctl("ip_forward", 1)
+        router.sysctl("conf/all/forwarding", 1, "ipv6")
+        for host in hosts:
+            host.sysctl("icmp_ratelimit", 0)
+            host.sysctl("icmp/ratelimit", 0, "ipv6")
         yield hosts
 
 

@@ -10,7 +10,7 @@ import contextlib
 import socket
 from typing import TYPE_CHECKING
 
-from .network import RecordingError, alone, cable, slow_wire
+from .network import RecordingError, alone, cable, routed, slow_wire
 from .stage import PORT, Scenario, Stage
 
 if TYPE_CHECKING:
@@ -274,6 +274,103 @@ def many_connections(stage: Stage) -> None:
                         raise RecordingError("somebody listens")
 
 
+WITH_ICMP = f"tcp port {PORT} or icmp or (icmp6 and ip6[40] < 128)"  # errors; no neighbour discovery
+
+
+def rejected(stage: Stage) -> None:
+    """Two hosts, tcpdump -i eth0 at the client (10.95.2.1): 10.95.2.2 listens, but its iptables REJECT all to port 9502.
+    Ten attempts, each with another ICMP error: port, protocol, host, net unreachable, three prohibitions; then three of
+    ICMPv6. Whichever it is, it ends the attempt; one that finds connect() busy is lost, and the SYN is sent again."""
+    for version in (4, 6):
+        stage.listen(version)
+    stage.capture("eth0", WITH_ICMP)
+    for version, words in ((4, REJECTIONS), (6, REJECTIONS_6)):
+        tables = stage.server.iptables if version == 4 else stage.server.ip6tables
+        for word in words:
+            tables("-F", "INPUT")
+            tables("-A", "INPUT", "-p", "tcp", "--dport", str(PORT), "-j", "REJECT", "--reject-with", word)
+            _fail(stage, version)
+
+
+REJECTIONS = (
+    "icmp-port-unreachable", "icmp-proto-unreachable", "icmp-host-unreachable", "icmp-net-unreachable",
+    "icmp-host-prohibited", "icmp-net-prohibited", "icmp-admin-prohibited",
+)  # fmt: skip
+REJECTIONS_6 = ("icmp6-port-unreachable", "icmp6-addr-unreachable", "icmp6-adm-prohibited")
+
+
+def _fail(stage: Stage, version: int, hops: int = 0) -> None:
+    """Try to connect, and have an ICMP error end the attempt."""
+    client = stage.endpoint(stage.client, version)
+    if hops and version == 4:
+        client.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, hops)
+    elif hops:
+        client.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, hops)
+    with contextlib.suppress(OSError):
+        client.connect((stage.server.address(version), PORT))
+        raise RecordingError("somebody answered")
+    client.close()
+    stage.pause(0.02)
+
+
+def unreachable(stage: Stage) -> None:
+    """Two hosts, a router between, tcpdump -i any at the client (10.95.4.1, fd95:4::1): no attempt gets to port 9502.
+    The router says why, in ICMP and in ICMPv6: its route is unreachable, is prohibited, there is none; the time to live
+    of 1 is exceeded; the server does not answer ARP and neighbour solicitations. An error while connect() is busy is lost."""
+    router = stage.hosts[1]
+    nets = {4: "10.95.5.0/24", 6: "fd95:5::/64"}
+    stage.capture("any", WITH_ICMP)
+    for version, net in nets.items():
+        for kind in ("unreachable", "prohibit"):
+            router.ip(f"-{version}", "route", "add", kind, stage.server.address(version))
+            _fail(stage, version)
+            router.ip(f"-{version}", "route", "del", kind, stage.server.address(version))
+        router.ip(f"-{version}", "route", "del", net, "dev", "eth1")
+        _fail(stage, version)
+        router.ip(f"-{version}", "route", "add", net, "dev", "eth1")
+        _fail(stage, version, hops=1)
+        router.ip("neighbour", "del", stage.server.address(version), "dev", "eth1")
+    stage.server.ip("link", "set", "eth0", "arp", "off", "down")
+    for version in nets:
+        _fail(stage, version)
+
+
+def unreachable_for_a_while(stage: Stage) -> None:
+    """Two hosts, a router between, tcpdump -i any at the client (10.95.4.1) that connects to port 9502; a line each way.
+    Then the router's route is unreachable for 0.5 s: what the client sends meets ICMP host unreachable, and is sent again.
+    The connection lives; a line back, the client closes, then the server."""
+    stage.capture("any", WITH_ICMP)
+    client, server = stage.open()
+    stage.type(client, b"hello\r\n", server)
+    stage.type(server, b"Server: hello\r\n", client)
+    stage.hosts[1].ip("route", "add", "unreachable", "10.95.5.1/32")
+    client.sendall(b"anybody?\r\n")
+    stage.pause(0.5)
+    stage.hosts[1].ip("route", "del", "unreachable", "10.95.5.1/32")
+    if server.recv(100) != b"anybody?\r\n":
+        raise RecordingError("something else arrived")
+    stage.type(server, b"here\r\n", client)
+    client.close()
+    stage.see_end(server)
+    stage.pause()
+    server.close()
+
+
+def path_mtu(stage: Stage) -> None:
+    """Two hosts, a router between, tcpdump -i any at the client (10.95.4.1, fd95:4::1); behind the router the MTU is 1400.
+    Two connections to port 9502, IPv4 and IPv6: the client's first full segments are too big, as the router says, and are
+    sent again in smaller ones. Then the client closes, and the server."""
+    stage.hosts[1].ip("link", "set", "eth1", "mtu", "1400")
+    stage.capture("any", WITH_ICMP)
+    for version in (4, 6):
+        client, server = stage.open(version=version)
+        stage.type(client, bytes(5000), server)
+        client.close()
+        stage.see_end(server)
+        stage.pause(0.06)
+        server.close()
+
+
 def _by_client(stage: Stage, client: socket.socket, server: socket.socket) -> None:
     client.close()
     stage.see_end(server)
@@ -373,5 +470,9 @@ SCENARIOS = (
     Scenario(one_direction,        alone,     f"{OPENS}>{CLOSES_FIRST}",    f"{ANSWERS}>{CLOSES_LAST}"),
     Scenario(only_syn_fin_rst,     alone,     f"{OPENS}>{CLOSES_FIRST}",    f"{ANSWERS}>{CLOSES_LAST}"),
     Scenario(many_connections,     cable,     None,                         None),
+    Scenario(rejected,             cable,     "CLOSED>SYN_SENT>CLOSED",     None),
+    Scenario(unreachable,          routed,    "CLOSED>SYN_SENT>CLOSED",     None),
+    Scenario(unreachable_for_a_while, routed, f"{OPENS}>{CLOSES_FIRST}",    f"{ANSWERS}>{CLOSES_LAST}"),
+    Scenario(path_mtu,             routed,    f"{OPENS}>{CLOSES_FIRST}",    f"{ANSWERS}>{CLOSES_LAST}"),
 )
 # fmt: on

@@ -16,7 +16,7 @@ from tests.reference import checksum, links, tunnels
 from tests.reference.fragments import Fragments, Piece
 from tests.reference.record import Record
 from tests.reference.segment import Segment, tcp
-from tests.reference.way import BY_LINK, BY_PROTOCOL, BY_UDP_PORT, Header, Skip, Way
+from tests.reference.way import BY_LINK, BY_PROTOCOL, BY_UDP_PORT, Header, IcmpError, Skip, Way
 
 TCP = 6
 ROUTING, FRAGMENT, AUTHENTICATION = 43, 44, 51
@@ -70,7 +70,7 @@ def decode(record: Record, fragments: Fragments, *, checksums: bool = True) -> D
     try:
         segment = walk(way, fragments)
     except Skip as skip:
-        return Decoded(None, skip.reason)
+        return Decoded(None, skip.reason if way.icmp is None else Skipped.NOT_TCP)
     segment.tags, segment.tunnel, segment.path = way.tags, way.tunnel, way.path
     segment.outgoing, segment.loopback, segment.ifindex = way.outgoing, way.loopback, way.ifindex
     segment.overlapping = way.overlapping
@@ -89,7 +89,7 @@ def walk(way: Way, fragments: Fragments) -> Segment:
     for _ in range(MOST_LAYERS):
         match layer:
             case Layer.TCP:
-                return whole_segment(way)
+                return whole_segment(way) if way.icmp is None else quoted_segment(way)
             case Layer.IPV4 | Layer.IPV6:
                 layer = ip(way, layer, fragments)
             case Layer.UDP:
@@ -97,7 +97,7 @@ def walk(way: Way, fragments: Fragments) -> Segment:
             case Layer.AH:
                 layer = authentication(way)
             case Layer.ICMP | Layer.ICMPV6:
-                return quoted_segment(way, layer)
+                layer = icmp_error(way, layer)
             case _:
                 if layer not in TRANSPARENT:
                     way.under = layer
@@ -167,7 +167,8 @@ def ip(way: Way, layer: Layer, fragments: Fragments) -> Layer:
             way.enter(layer)
         way.path += (tuple(sorted((way.ip.source, way.ip.destination))),)
     way.under = layer
-    carried = (ipv4 if layer is Layer.IPV4 else ipv6)(way.data, way.wire)
+    quoted = way.icmp is not None
+    carried = ipv4(way.data, way.wire, spoiled=quoted) if layer is Layer.IPV4 else ipv6(way.data, way.wire)
     way.ip, way.length = carried.ip, carried.length
     way.unsummed = carried.unsummed
     if layer is Layer.IPV4 and carried.header <= len(way.data):
@@ -175,18 +176,24 @@ def ip(way: Way, layer: Layer, fragments: Fragments) -> Layer:
     way.step(carried.header)
     if carried.piece is None:
         protocol = carried.protocol
+    elif quoted:
+        if carried.piece.offset:
+            raise Skip(Skipped.NOT_TCP)
+        protocol = carried.piece.protocol  # the first piece has the ports
     else:
         protocol = reassembled(way, carried.piece, fragments)
-    way.data = way.data[: max(way.length, 0)]  # padding behind the datagram is never part of it
+    if not quoted:
+        way.data = way.data[: max(way.length, 0)]  # padding behind the datagram is never part of it
     return by_protocol(protocol)
 
 
-def ipv4(data: bytes, wire: int) -> Carried:
+def ipv4(data: bytes, wire: int, spoiled: bool = False) -> Carried:
+    """spoiled: a length that cannot be is not asked: some stacks spoil it in what they quote."""
     fixed = cut(data, 20)
     first, _, total, ip_id, fragment, ttl, protocol, _, source, destination = struct.unpack("!BBHHHBBHII", fixed)
     header = (first & 15) * 4
     unsummed = total == 0 or checksum.is_source_routed(data[20:header])
-    if total == 0:  # the card cuts it up later: only the frame knows
+    if total == 0 or (spoiled and total < header):  # the card cuts it up later: only the frame knows
         total = min(wire, LONGEST)
     if first >> 4 != 4 or header < 20 or total < header:
         raise Skip(Skipped.IP_MALFORMED)
@@ -271,25 +278,37 @@ def reassembled(way: Way, piece: Piece, fragments: Fragments) -> int:
 
 # -------------------------------------------------------------------------------------------------------------- ICMP
 
-#: Errors quote the datagram that they are about: unreachable, source quench, redirect, time exceeded, parameter problem.
-ERRORS = {Layer.ICMP: {3, 4, 5, 11, 12}, Layer.ICMPV6: {1, 2, 3, 4}}
+UNREACHABLE, QUENCH, REDIRECT, EXCEEDED, PARAMETER = 3, 4, 5, 11, 12  # RFC 792
+UNREACHABLE_6, TOO_BIG_6, EXCEEDED_6, PARAMETER_6 = 1, 2, 3, 4  # RFC 4443
+FRAGMENTATION_NEEDED = 4
 
 
-def quoted_segment(way: Way, layer: Layer) -> Segment:
-    """The segment that an ICMP error quotes, of which eight octets must be there: ports and sequence number."""
-    message = way.data
-    if len(message) < 8 or message[0] not in ERRORS[layer]:
+def icmp_error(way: Way, layer: Layer) -> Layer:
+    """An error quotes the datagram that it is about; the walk goes on in there."""
+    if way.icmp is not None:
+        raise Skip(Skipped.NOT_TCP)  # nobody reports an error about an error
+    kind, code, third, fourth, mtu = struct.unpack("!BB2xBBH", way.take(8, Skipped.NOT_TCP))
+    if layer is Layer.ICMP:
+        words = {UNREACHABLE: fourth, QUENCH: 0, REDIRECT: 0, EXCEEDED: fourth, PARAMETER: fourth}
+        size = 4 * words.get(kind, 0)
+        told = mtu if (kind, code) == (UNREACHABLE, FRAGMENTATION_NEEDED) else 0
+    else:
+        words = {UNREACHABLE_6: third, TOO_BIG_6: 0, EXCEEDED_6: third, PARAMETER_6: 0}
+        size = 8 * words.get(kind, 0)
+        told = third << 24 | fourth << 16 | mtu if kind == TOO_BIG_6 else 0
+    if kind not in words:
         raise Skip(Skipped.NOT_TCP)
-    try:
-        quoted = (ipv4 if layer is Layer.ICMP else ipv6)(message[8:], len(message) - 8)
-    except Skip:
-        raise Skip(Skipped.NOT_TCP) from None
-    text = message[8 + quoted.header :]  # some stacks spoil the length in what they quote: it is not asked
-    if quoted.piece is not None or quoted.protocol != TCP or len(text) < 8:
+    way.icmp = IcmpError(4 if layer is Layer.ICMP else 6, kind, code, told, (way.ip.version, way.ip.source))
+    way.ip = None  # the quote is a packet of its own
+    if size:
+        way.data = way.data[:size]  # extensions follow it (RFC 4884)
+    return Layer.IPV4 if layer is Layer.ICMP else Layer.IPV6
+
+
+def quoted_segment(way: Way) -> Segment:
+    """Of what is quoted of a segment only eight octets must be there: ports and sequence number."""
+    if len(way.data) < 8:
         raise Skip(Skipped.NOT_TCP)
-    sport, dport, seq = struct.unpack("!HHI", text[:8])
-    flags = int.from_bytes(text[12:14]) & 0x0FFF if len(text) >= 14 else 0
-    ip = quoted.ip
-    return Segment(
-        way.record, ip.version, ip.source, ip.destination, sport, dport, seq, 0, flags, icmp=(message[0], message[1])
-    )
+    sport, dport, seq = struct.unpack("!HHI", way.data[:8])
+    ip = way.ip
+    return Segment(way.record, ip.version, ip.source, ip.destination, sport, dport, seq, 0, 0, icmp=way.icmp)

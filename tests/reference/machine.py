@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from analyzer.tracker.anomalies import Detail, Kind
+from analyzer.tracker.icmp import Effect
 from analyzer.tracker.marks import Evidence
 from analyzer.tracker.states import TRANSITIONS, Event, State
 from tests.reference.connection import Change, End
@@ -28,6 +29,8 @@ class Anomaly:
     kind: Kind
     detail: Detail = Detail.NONE
     related_frame: int | None = None
+    error: Segment | None = None  #: what an ICMP error quotes
+    effect: Effect | None = None  #: and what it did
 
 
 @dataclass

@@ -54,7 +54,7 @@ def syn_again(seen: Arrival) -> Mark:
     flow, me = seen.flow, seen.me
     seen.note(Kind.SYN_RETRANSMITTED, related=flow.open_1)
     refute(me, me.established, seen.frame)
-    refute(me, me.ended, seen.frame)
+    goes_on(seen)
     crossing = flow.simultaneous_open and me is flow.server
     return (Step.SIMULTANEOUS_OPEN_1 if crossing else Step.OPEN_1), True
 
@@ -77,7 +77,7 @@ def syn_ack(seen: Arrival) -> Mark:
 
 def first_syn_ack(seen: Arrival) -> None:
     flow, me, frame = seen.flow, seen.me, seen.frame
-    refute(me, me.ended, frame)
+    goes_on(seen)
     prove(me, me.listening, frame)
     if me.state is State.SYN_RCVD:
         prove(me, me.established, frame)  # simultaneous open: the SYN that it answers has arrived
@@ -99,6 +99,15 @@ def syn_ack_again(seen: Arrival) -> None:
     round_trip_ns = flow.synack_ns - flow.syn_ns if flow.syn_ns else 0
     if seen.time_ns - me.moved_ns >= round_trip_ns and refute(me, me.established, seen.frame):
         seen.note(Kind.HANDSHAKE_ACK_IGNORED, related=flow.open_3)
+
+
+def goes_on(seen: Arrival) -> None:
+    """What was taken for the sender's end was none; if it was its attempt's, that is not refused either."""
+    flow, me, ended = seen.flow, seen.me, seen.me.ended
+    if refute(me, ended, seen.frame) and ended.old is State.SYN_SENT and flow.refused:
+        flow.refused, flow.reset_frame = False, None
+        if flow.close_1 is None:
+            flow.closed_by = None
 
 
 def opened(seen: Arrival) -> Mark:

@@ -7,18 +7,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from analyzer.decode.checksum import Checksum
+from analyzer.decode.segment import Skipped
 from analyzer.settings import Settings
 from analyzer.tracker.anomalies import Detail, Kind
 from analyzer.tracker.marks import Evidence, Step
 from analyzer.tracker.quality import Measure
 from analyzer.tracker.states import Event, State
-from tests.reference import closing, delivery, opening, timers
+from tests.reference import closing, delivery, icmp, opening, timers
 from tests.reference.arrival import Arrival, Mark
 from tests.reference.connection import Conversation, End, Flow, Pair, before, relative
 from tests.reference.decode import decode
 from tests.reference.fragments import Fragments
 from tests.reference.incarnation import client_side, find_incarnation, note_bases, opens_stream
-from tests.reference.machine import Anomaly, Log, refute
+from tests.reference.machine import Anomaly, Log
 from tests.reference.outcome import conclude
 from tests.reference.quality import Quality, is_super_segment
 from tests.reference.record import Record
@@ -87,6 +88,7 @@ class Replay:
     def conclude(self) -> None:
         self.quality.conclude(self.log)
         conclude(self.flows, self.last_ns, self.log)
+        icmp.find_quoted(self.log.anomalies, self.packets)
 
     def take(self, segment: Segment) -> None:
         """Take in one segment."""
@@ -245,23 +247,16 @@ class Replay:
     # ------------------------------------------------------------------------------------------------- ICMP, hosts
 
     def icmp_error(self, segment: Segment, side: int, pair: Pair) -> None:
-        """The end that sent the quoted segment is told that it did not arrive."""
-        flow = pair.newest
+        """An error about a connection that is not here is only counted."""
+        flow = find_incarnation(segment, side, pair)
         if flow is None:
+            self.skipped[Skipped.ICMP_ERROR] -= 1
+            self.skipped[Skipped.STRAY_ICMP_ERROR] += 1
             return
-        end = flow.end_on(side)
-        self.log.note(segment, flow.number, Kind.ICMP_ERROR, end.endpoint)
-        kind, code = segment.icmp
-        # RFC 1122 4.2.3.9: protocol and port unreachable are hard errors; in SYN_SENT the attempt ends.
-        hard = (kind == 3 and code in (2, 3)) if segment.version == 4 else (kind, code) == (1, 4)
-        if hard and end.state is State.SYN_SENT and segment.seq == end.isn:
-            flow.refused = True
-            self.log.note(segment, flow.number, Kind.REFUSED, end.endpoint, Detail.BY_ICMP, flow.open_1)
-            time_ns, frame = segment.time_ns, segment.frame
-            end.ended = self.log.move(end, Event.RCV_RST, Evidence.ASSUMED, flow.number, time_ns, frame)
-            other = flow.ends[1 - end.endpoint]
-            if refute(other, other.listening, frame):
-                other.state = State.CLOSED  # nobody was listening
+        me, you = flow.end_on(side), flow.end_on(1 - side)
+        for end in (me, you):
+            timers.expire(end, segment.time_ns, flow.number, self.log)
+        icmp.on_error(segment, me, you, flow, self.log)
 
     def note_addresses(self, segment: Segment) -> None:
         """On which side of the capturing host the packet's addresses lie, where the capture tells."""
@@ -303,7 +298,7 @@ def happen(seen: Arrival, counts: Counter) -> Mark:
         delivery.window(seen)
         return mark
     if not segment.has(SYN):
-        refute(me, me.ended, seen.frame)  # it goes on: it was not over
+        opening.goes_on(seen)  # it was not over
     if segment.is_syn_ack:
         mark = opening.syn_ack(seen)
     elif segment.has(SYN):

@@ -18,6 +18,7 @@ from analyzer.tracker.marks import (
     STEP_WORDS,
 )
 from analyzer.tracker.quality import Measure
+from tests.reference import icmp
 from tests.reference.connection import Change, End, Flow
 from tests.reference.machine import Anomaly
 from tests.reference.replay import OptionRow, PacketRow, Replay
@@ -254,7 +255,19 @@ def transition(change: Change, shown: Shown) -> Row:
     }
 
 
-def anomaly(it: Anomaly, shown: Shown | None) -> Row:
+def detail_of(it: Anomaly, interfaces: list[str | None]) -> str | None:
+    if it.error is None:
+        return None if it.detail is Detail.NONE else DETAIL_WORDS[it.detail]
+    interface = None
+    number = it.error.record.interface
+    if it.error.ifindex is not None:
+        interface = f"interface {it.error.ifindex}"
+    elif len(interfaces) > 1 or any(interfaces):
+        interface = interfaces[number] or f"interface {number}"
+    return icmp.text(it.error, it.effect, address(*it.error.icmp.reporter), interface)
+
+
+def anomaly(it: Anomaly, shown: Shown | None, interfaces: list[str | None]) -> Row:
     entry = CATALOGUE[it.kind]
     return {
         "frame": it.frame,
@@ -264,7 +277,7 @@ def anomaly(it: Anomaly, shown: Shown | None) -> Row:
         "kind": entry.name,
         "severity": entry.severity,
         "related_frame": it.related_frame or None,
-        "detail": None if it.detail is Detail.NONE else DETAIL_WORDS[it.detail],
+        "detail": detail_of(it, interfaces),
     }
 
 
@@ -284,7 +297,9 @@ def frames(replay: Replay, interfaces: list[str | None], files: list[str]) -> di
         "options": [option(row) for row in replay.options],
         "flows": [flow_row(flow, shown, kinds.get(shown[flow.number].number, Counter())) for flow in flows],
         "transitions": [transition(change, shown[change.flow]) for change in replay.log.changes],
-        "anomalies": [anomaly(it, None if it.flow is None else shown[it.flow]) for it in replay.log.anomalies],
+        "anomalies": [
+            anomaly(it, None if it.flow is None else shown[it.flow], interfaces) for it in replay.log.anomalies
+        ],
     }
 
 
@@ -303,7 +318,7 @@ def quality(replay: Replay) -> dict[str, int]:
 
 
 def skipped(replay: Replay) -> dict[str, int]:
-    return {SKIPPED_WORDS[reason]: count for reason, count in replay.skipped.items()}
+    return {SKIPPED_WORDS[reason]: count for reason, count in replay.skipped.items() if count}
 
 
 def local_addresses(replay: Replay) -> tuple[str, ...]:

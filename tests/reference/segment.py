@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from analyzer.decode.checksum import Checksum
 from analyzer.decode.layers import Layer
 from tests.reference.record import Record
+from tests.reference.way import IcmpError
 
 FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = 1, 2, 4, 8, 16, 32, 64, 128
 
@@ -67,7 +68,7 @@ class Segment:
     outgoing: bool | None = None
     loopback: bool = False
     ifindex: int | None = None
-    icmp: tuple[int, int] | None = None  #: type and code of the error that quotes it
+    icmp: IcmpError | None = None  #: the error that quotes it
 
     @property
     def time_ns(self) -> int:

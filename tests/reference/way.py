@@ -35,6 +35,17 @@ class Header:
 
 
 @dataclass
+class IcmpError:
+    """An ICMP or ICMPv6 error."""
+
+    version: int  #: 4: ICMP, 6: ICMPv6
+    type: int
+    code: int
+    mtu: int  #: that it tells; 0: none
+    reporter: tuple[int, int]  #: who sent it: IP version, address
+
+
+@dataclass
 class Way:
     record: Record
     data: bytes  #: what is left of the captured octets
@@ -52,6 +63,7 @@ class Way:
     unsummed: bool = False  #: its checksum does not tell: the card was to cut it up, or another destination was summed
     ip_checksum_wrong: bool = False  #: of one of the IPv4 headers on the way
     overlapping: bool = False  #: put together from fragments that overlap
+    icmp: IcmpError | None = None  #: what is walked is what this error quotes
 
     def head(self, size: int, reason: Skipped = Skipped.LINK_CUT) -> bytes:
         """The next octets, which must be there."""

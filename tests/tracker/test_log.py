@@ -42,20 +42,22 @@ def batch_of(records: list[wire.Record], link: int, first: int) -> Records:
 def test_a_segment_writes_no_more_rows_than_there_is_room_for(exchange):
     link, records = exchange
     tracking = Tracking()
-    transitions = anomalies = 0
+    transitions = anomalies = icmp = 0
     for number, record in enumerate(records, 1):
         tracking.feed(batch_of([record], link, number))
-        written = tracking.log.counts - (transitions, anomalies)
+        written = tracking.log.counts - (transitions, anomalies, icmp)
         assert written[0] <= TRANSITIONS_PER_SEGMENT
         assert written[1] <= ANOMALIES_PER_SEGMENT
+        assert written[2] <= 1
         assert tracking.log.counts[0] <= len(tracking.log.transitions)
         assert tracking.log.counts[1] <= len(tracking.log.anomalies)
-        transitions, anomalies = tracking.log.counts.tolist()
+        assert tracking.log.counts[2] <= len(tracking.log.icmp)
+        transitions, anomalies, icmp = tracking.log.counts.tolist()
     conclude_has_room(tracking)
 
 
 def conclude_has_room(tracking: Tracking) -> None:
-    transitions, anomalies = tracking.log.counts.tolist()
+    transitions, anomalies, _ = tracking.log.counts.tolist()
     flows = int(tracking.connections.counts[0])
     tracking.conclude()
     assert transitions <= tracking.log.counts[0] <= min(len(tracking.log.transitions), transitions + 2 * flows)

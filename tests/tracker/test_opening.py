@@ -191,16 +191,6 @@ def test_refused_by_icmp_nobody_was_listening():
     play(f"{syn_sent()}\n 0.010 S>C icmp=3/3 seq=0").ends(server_state="CLOSED")
 
 
-@pytest.mark.parametrize("icmp", ["3/0", "3/1", "11/0"])
-def test_a_soft_icmp_error_ends_nothing(icmp):
-    play(
-        f"""{syn_sent()}
-        0.010 S>C icmp={icmp} seq=0        | SYN_SENT LISTEN ! icmp-error
-        1.000 C>S S  seq=0                 | SYN_SENT LISTEN~ (open 1/3) ! ?
-        """
-    ).ends(handshake="syn only", client_state="SYN_SENT")
-
-
 def test_an_icmp_error_of_another_number_ends_nothing():
     """RFC 5927: a quoted number that is not in flight is forged."""
     play(
