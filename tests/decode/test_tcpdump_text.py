@@ -50,8 +50,9 @@ SESSION = """\
 14:13:01.415432 IP localhost.9502 > localhost.39870: Flags [.], ack 8, win 4096, options [nop,nop,TS val 255478182 ecr 255478182], length 0
 """
 
-#: A line does not tell that a checksum is wrong, and the tracker does what it does of a right one.
-TOLD = [path for path in sorted(CAPTURES.glob("*/*.pcap")) if path.parent.name != "wrong-checksum"]
+#: The lines of segments do not tell that a checksum is wrong, nor what ICMP says.
+UNTOLD = {"wrong-checksum", "rejected", "unreachable"}
+TOLD = [path for path in sorted(CAPTURES.glob("*/*.pcap")) if path.parent.name not in UNTOLD]
 
 
 def printed(path: pathlib.Path, *words: str) -> str:
