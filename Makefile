@@ -51,6 +51,8 @@ docs: setup  ## print the tables of docs/ from the code
 	$(BIN)/python -m analyzer.tracker.states > docs/states.md
 	$(BIN)/python -m analyzer.tracker.anomalies > docs/anomalies.md
 	$(BIN)/python -m analyzer.tracker.icmp > docs/icmp.md
+	$(BIN)/python -m analyzer.frames.kernel_counters > docs/counters.md
+	$(BIN)/python -m analyzer.frames.verdicts > docs/verdicts.md
 
 captures: setup  ## record captures/ anew (root: real kernels, real tcpdump, network namespaces)
 	@test "$$(id -u)" = 0 || { echo "recording needs root: sudo make captures" >&2; exit 1; }

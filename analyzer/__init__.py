@@ -18,6 +18,7 @@ from analyzer.errors import (
     AnalyzerError,
     CaptureError,
     FilterError,
+    HostError,
     InterfaceError,
     MissingDependency,
     PermissionDenied,
@@ -28,6 +29,8 @@ from analyzer.settings import Settings
 if TYPE_CHECKING:
     from analyzer.analysis import Analysis, Flow, load, read
     from analyzer.frames.vocabulary import analysis_names
+    from analyzer.host.sockets import socket_states, sockets
+    from analyzer.host.sockstat import counters, sockstat
     from analyzer.session import LiveSession, follow, live
 
 __version__ = "0.1.0"
@@ -38,6 +41,7 @@ __all__ = [
     "CaptureError",
     "FilterError",
     "Flow",
+    "HostError",
     "InterfaceError",
     "LiveSession",
     "MissingDependency",
@@ -46,10 +50,14 @@ __all__ = [
     "StoreError",
     "__version__",
     "analysis_names",
+    "counters",
     "follow",
     "live",
     "load",
     "read",
+    "socket_states",
+    "sockets",
+    "sockstat",
 ]
 
 _ROOMS = {
@@ -57,10 +65,14 @@ _ROOMS = {
     "Flow": "analyzer.analysis",
     "LiveSession": "analyzer.session",
     "analysis_names": "analyzer.frames.vocabulary",
+    "counters": "analyzer.host.sockstat",
     "follow": "analyzer.session",
     "live": "analyzer.session",
     "load": "analyzer.analysis",
     "read": "analyzer.analysis",
+    "socket_states": "analyzer.host.sockets",
+    "sockets": "analyzer.host.sockets",
+    "sockstat": "analyzer.host.sockstat",
 }
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import glob
 import itertools
 import os
 import sys
@@ -20,17 +19,28 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analyzer import __version__
-from analyzer.errors import AnalyzerError, CaptureError, FilterError
-from analyzer.views.terminal import Output, Progress, announce, colored, ended_by_interrupt, talk, width, write_lines
+from analyzer.command_words import split
+from analyzer.errors import AnalyzerError, FilterError
+from analyzer.host_commands import print_states, sockets, sockstat
+from analyzer.live_options import listening, open_session, say_counts
+from analyzer.views.terminal import (
+    FORMATS,
+    Output,
+    Progress,
+    announce,
+    chosen_format,
+    colored,
+    ended_by_interrupt,
+    talk,
+    width,
+    write_lines,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from analyzer.analysis import Analysis
     from analyzer.session import LiveSession
-
-FORMATS = ("table", "csv", "json", "ndjson", "parquet")
-CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap", ".dmp", ".gz", ".zst")
 
 
 class Stop(Exception):  # noqa: N818  # no error: the way out of click with an exit code
@@ -105,15 +115,17 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(**given: Any) -> None:
         words, after = given.pop("words"), click.get_current_context().obj
-        captures, bpf = split(words, after, keep_patterns=given["follow"])
-        output = given.pop("output")
+        of_this_host = command.__name__ == "states" and not words and not after
+        captures, bpf = ((), None) if of_this_host else split(words, after, keep_patterns=given["follow"])
+        output, wish = given.pop("output"), given.pop("form")
+        wish = "json" if given.pop("as_json") else wish
         request = Request(
             captures=captures,
             bpf=bpf,
             port=given.pop("port"),
             display_filter=given.pop("display_filter"),
             flow=given.pop("flow"),
-            form=_format(given.pop("form"), output),
+            form=chosen_format(wish, output),
             output=output,
             color=colored(given.pop("color"), output),
             strict=given.pop("strict"),
@@ -136,6 +148,7 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
             "--follow", is_flag=True, help="Go on as the capture grows or is rotated (-C, -G, -W); Ctrl-C ends."
         ),
         click.option("--format", "form", type=click.Choice(forms), help="table if nothing else is said."),
+        click.option("--json", "as_json", is_flag=True, help="The same as --format json."),
         click.option("-o", "--output", metavar="FILE", help="Write there; its suffix names the format."),
         click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True),
         click.option("--strict", is_flag=True, help="Exit 4 if the input could be read only in part."),
@@ -145,33 +158,6 @@ def _common(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(options):
         decorated = option(decorated)
     return decorated
-
-
-def split(
-    words: Sequence[str], after: Sequence[str] | None = None, *, keep_patterns: bool = False
-) -> tuple[tuple[str, ...], str | None]:
-    """Tell captures from the capture filter.
-
-    The captures are the leading words that exist as files, folders or globs, or ``-``; the rest is the filter. Behind
-    ``--`` everything is the filter, and before it nothing. The first word is always a capture. Who follows a rotated
-    capture keeps its pattern, for there will be more files.
-    """
-    captures: list[str] = []
-    rest = list(words)
-    while rest:
-        matches = [rest[0]] if rest[0] == "-" or os.path.exists(rest[0]) else sorted(glob.glob(rest[0]))
-        if not matches and (not captures or after is not None):
-            matches = [rest[0]]  # it is not there, and reading it will say so
-        if not matches:
-            break
-        captures += rest[:1] if keep_patterns else matches
-        rest.pop(0)
-    if not captures:
-        raise click.UsageError("name a capture: a file, a folder, or - for a pipe from tcpdump -w -")
-    if rest and rest[0].endswith(CAPTURE_SUFFIXES):
-        raise CaptureError(f"{rest[0]}: no such file")  # libpcap would ask the name server for it
-    words_of_filter = rest + list(after or ())
-    return tuple(captures), " ".join(words_of_filter) or None
 
 
 def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
@@ -184,15 +170,6 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
     if unknown:
         raise click.BadParameter(f"no such anomaly: {', '.join(unknown)}. There are {', '.join(ANOMALY_KINDS)}")
     return kinds
-
-
-def _format(form: str | None, output: str | None) -> str:
-    if form is None:
-        suffix = os.path.splitext(output or "")[1][1:].lower()
-        form = suffix if suffix in FORMATS else "table"
-    if form == "parquet" and output is None and sys.stdout.isatty():
-        raise click.UsageError("parquet is not for a terminal: name a file with -o")
-    return form
 
 
 # ---------------------------------------------------------------------------------------------------- read and print
@@ -390,9 +367,17 @@ def flows(request: Request) -> None:
 @click.option("--every", metavar="STEP", help="A row every 100ms, 1s, 5min ... By default what fits a screen.")
 @click.option("--host", multiple=True, help="An address whose sockets to count, or local. By default the local ones.")
 def states(request: Request, at: str | None, every: str | None, host: tuple[str, ...]) -> None:
-    """Count sockets per state over time, as netstat -nat would have shown them."""
+    """Count sockets per state over time, as netstat -nat would have shown them.
+
+    Without a capture: this host's sockets, now.
+    """
     from analyzer.views import moments
 
+    if not request.captures:
+        if any((at, every, host, request.display_filter, request.flow is not None, request.follow, request.fail_on)):
+            raise click.UsageError("that is a question to a capture: name one")
+        print_states(request.port, request.form, request.output)
+        return
     try:
         moment = moments.parsed(at) if at else None
     except ValueError as error:
@@ -423,28 +408,23 @@ def anomalies(request: Request) -> None:
 
 
 @commands.command()
-@click.option("-i", "--interface", default="any", show_default=True, help="Where to listen.")
+@listening
 @click.option("--port", type=click.IntRange(0, 65535), help="Only connections with this port at either end.")
 @click.option("-c", "--count", type=click.IntRange(1), help="Stop after so many segments.")
 @click.option("--plain", is_flag=True, help="A line a segment (the only view so far).")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
 @click.argument("words", nargs=-1, metavar="[BPF...]")
 @click.pass_obj
-def live(
-    after: list[str] | None,
-    interface: str,
-    port: int | None,
-    count: int | None,
-    plain: bool,  # noqa: ARG001  # the line view is the only one so far
-    color: str,
-    words: tuple[str, ...],
-) -> None:
+def live(after: list[str] | None, /, words: tuple[str, ...], count: int | None, color: str, **asked: Any) -> None:
     """Sniff and print a line a segment with both ends' states; Ctrl-C ends with the summary."""
-    from analyzer.session import live as listen
-
     announce()
+    del asked["plain"]  # the line view is the only one so far
     bpf = " ".join([*words, *(after or ())]) or None
-    session = listen(interface, port=port, bpf=bpf)
-    talk(f"listening on {interface}, Ctrl-C ends")
-    request = Request((), bpf, None, port, None, "table", None, colored(color, None), strict=False, fail_on=())
+    session = open_session(bpf=bpf, **asked)
+    request = Request((), bpf, None, None, None, "table", None, colored(color, None), strict=False, fail_on=())
     _watched(request, session, count)
+    say_counts(session)
+
+
+commands.add_command(sockets)
+commands.add_command(sockstat)

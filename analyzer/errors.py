@@ -5,6 +5,7 @@ AnalyzerError                    everything that this package raises on purpose
 ├── FilterError                  a capture filter that libpcap does not compile
 ├── PermissionDenied             sniffing without the privilege
 ├── InterfaceError               an interface that is missing or went away
+├── HostError                    a question about this host that its system does not answer
 ├── MissingDependency            a package or tool that is not installed; says what to type
 └── StoreError                   a saved analysis that cannot be loaded
 
@@ -33,6 +34,10 @@ class PermissionDenied(AnalyzerError):
 
 class InterfaceError(AnalyzerError):
     """An interface does not exist or has gone away."""
+
+
+class HostError(AnalyzerError):
+    """The system of this host does not tell what was asked."""
 
 
 class MissingDependency(AnalyzerError):

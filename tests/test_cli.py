@@ -193,7 +193,14 @@ def test_the_filter_is_applied(main):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_2_usage(main, command):
-    for words in ((), (LIFE, "--port", "seventy"), (LIFE, "--format", "xml"), (LIFE, "--no-such"), (LIFE, "prot 80")):
+    nothing = ("--at", "+1") if command == "states" else ()  # without anything, states asks this host
+    for words in (
+        nothing,
+        (LIFE, "--port", "seventy"),
+        (LIFE, "--format", "xml"),
+        (LIFE, "--no-such"),
+        (LIFE, "prot 80"),
+    ):
         code, out, err = main(command, *words)
         assert (code, out) == (2, ""), words
         assert err

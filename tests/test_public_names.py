@@ -15,9 +15,9 @@ from analyzer import errors
 
 ROOT = pathlib.Path(__file__).parents[1]
 PUBLIC = [
-    "Analysis", "AnalyzerError", "CaptureError", "FilterError", "Flow", "InterfaceError", "LiveSession",
-    "MissingDependency", "PermissionDenied", "Settings", "StoreError", "__version__", "analysis_names", "follow", "live",
-    "load", "read",
+    "Analysis", "AnalyzerError", "CaptureError", "FilterError", "Flow", "HostError", "InterfaceError", "LiveSession",
+    "MissingDependency", "PermissionDenied", "Settings", "StoreError", "__version__", "analysis_names", "counters",
+    "follow", "live", "load", "read", "socket_states", "sockets", "sockstat",
 ]  # fmt: skip
 
 

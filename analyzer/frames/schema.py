@@ -11,42 +11,16 @@ one has more behind them); the others have the categories that the capture gave 
 
 from __future__ import annotations
 
-import dataclasses
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from analyzer.frames import vocabulary as words
+from analyzer.frames.declared import NUMBERS, TIME, Column, Schema
+from analyzer.frames.host_schema import HOST_SCHEMAS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import pandas as pd
-
-TIME = "datetime64[ns, UTC]"
-NUMBERS = "list<item: int64>[pyarrow]"
-
-
-class Column(NamedTuple):
-    """One column of one frame."""
-
-    name: str
-    dtype: str  #: as pandas prints it
-    unit: str
-    meaning: str
-    source: str = ""  #: whose rule it is: an RFC's section, Wireshark's field, a header's field
-    vocabulary: tuple[
-        str, ...
-    ] = ()  #: a categorical's words, in the order of their codes; empty: what the capture gave
-    open: bool = False  #: behind the words of the vocabulary there may be more, that the capture gave
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Schema:
-    """One frame: its index and its columns, in order."""
-
-    title: str
-    index: Column
-    columns: tuple[Column, ...]
-
 
 _FRAME = Column("frame", "int64", "frame", "the record's number in the capture, from 1", "frame.number")
 _BIN = Column("time", TIME, "UTC", "start of the bin")
@@ -274,6 +248,7 @@ SCHEMAS: Mapping[str, Schema] = {
     "anomalies": ANOMALIES,
     "findings": FINDINGS,
     "state_counts": STATE_COUNTS,
+    **HOST_SCHEMAS,
 }
 
 

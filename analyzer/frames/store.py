@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from analyzer.frames.declared import Column
+
 FORMAT = "tcp-handshake-analyzer"
 VERSION = 2
 STORED = ("packets", "options", "flows", "transitions", "anomalies", "findings")
@@ -184,7 +186,7 @@ def _read(folder: pathlib.Path, frame_name: str, described: dict[str, Any]) -> p
     return pd.DataFrame(data, index=index, copy=False)
 
 
-def _restored(column: Any, declared: schema.Column, spoken: Any) -> Any:
+def _restored(column: Any, declared: Column, spoken: Any) -> Any:
     """Return an Arrow column as the pandas array that it was; spoken are the words of the frame's categoricals."""
     import pandas as pd
 

@@ -11,6 +11,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any
 
+import click
+
+FORMATS = ("table", "csv", "json", "ndjson", "parquet")
+
 PROGRESS_AFTER_S = 0.5
 """Work that takes less shows no bar."""
 
@@ -37,6 +41,22 @@ def colored(wish: str, output: str | None) -> bool:
         return wish == "always"
     quiet = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return output is None and sys.stdout.isatty() and not quiet
+
+
+def chosen_format(form: str | None, output: str | None) -> str:
+    """Return the format: as wished, else as the output's suffix says, else a table.
+
+    Raises
+    ------
+    click.UsageError
+        For bytes that would go to a terminal.
+    """
+    if form is None:
+        suffix = os.path.splitext(output or "")[1][1:].lower()
+        form = suffix if suffix in FORMATS else "table"
+    if form == "parquet" and output is None and sys.stdout.isatty():
+        raise click.UsageError("parquet is not for a terminal: name a file with -o")
+    return form
 
 
 def width() -> int:

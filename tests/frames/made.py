@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from analyzer.frames import schema
+from analyzer.frames import declared, schema
 from analyzer.frames.capture import Capture
 from analyzer.frames.vocabulary import EVENTS
 
@@ -17,12 +17,10 @@ def at(seconds: float) -> pd.Timestamp:
 
 def frame(name: str, rows: list[dict], index: list | None = None) -> pd.DataFrame:
     """A frame of the schema with these rows."""
-    declared = schema.SCHEMAS[name]
-    numbers = pd.Index(
-        index if index is not None else range(len(rows)), dtype="int64", name=declared.index.name or None
-    )
+    wanted = schema.SCHEMAS[name]
+    numbers = pd.Index(index if index is not None else range(len(rows)), dtype="int64", name=wanted.index.name or None)
     data = {}
-    for column in declared.columns:
+    for column in wanted.columns:
         values = [row.get(column.name, _plain(column)) for row in rows]
         dtype = schema.pandas_dtype(column)
         if column.dtype == "category" and not column.vocabulary:
@@ -34,7 +32,7 @@ def frame(name: str, rows: list[dict], index: list | None = None) -> pd.DataFram
     return made
 
 
-def _plain(column: schema.Column):
+def _plain(column: declared.Column):
     if column.dtype in ("category", "str") or column.dtype[0].isupper() or column.dtype == "boolean":
         return None
     if column.dtype.startswith("datetime"):
