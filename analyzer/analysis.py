@@ -76,7 +76,7 @@ class Analysis:
     def of(cls, frames: Frames, settings: Settings) -> Analysis:
         """Take over what the frames' room has built."""
         named = {name: getattr(frames, name) for name in ("packets", "options", "flows", "transitions", "anomalies")}
-        capture = describe(frames.info, frames.skipped, frames.copies, frames.packets)
+        capture = describe(frames.info, frames.skipped, frames.copies, frames.packets, frames.quality)
         return cls(named, capture, frames.local_addresses, settings)
 
     @property

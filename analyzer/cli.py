@@ -22,6 +22,7 @@ from analyzer import __version__
 from analyzer.command_words import split
 from analyzer.errors import AnalyzerError, FilterError
 from analyzer.host_commands import print_states, sockets, sockstat
+from analyzer.live_options import listening, open_session, say_counts
 from analyzer.settings import Settings
 from analyzer.views.terminal import (
     FORMATS,
@@ -416,7 +417,7 @@ def anomalies(request: Request) -> None:
 
 
 @commands.command()
-@click.option("-i", "--interface", default="any", show_default=True, help="Where to listen.")
+@listening
 @click.option("--port", type=click.IntRange(0, 65535), help="Only connections with this port at either end.")
 @click.option("-c", "--count", type=click.IntRange(1), help="Stop after so many segments.")
 @_COPIES
@@ -424,25 +425,15 @@ def anomalies(request: Request) -> None:
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
 @click.argument("words", nargs=-1, metavar="[BPF...]")
 @click.pass_obj
-def live(
-    after: list[str] | None,
-    interface: str,
-    port: int | None,
-    count: int | None,
-    copies: Any,
-    plain: bool,  # noqa: ARG001  # the line view is the only one so far
-    color: str,
-    words: tuple[str, ...],
-) -> None:
+def live(after: list[str] | None, /, words: tuple[str, ...], count: int | None, color: str, **asked: Any) -> None:
     """Sniff and print a line a segment with both ends' states; Ctrl-C ends with the summary."""
-    from analyzer.session import live as listen
-
     announce()
+    del asked["plain"]  # the line view is the only one so far
     bpf = " ".join([*words, *(after or ())]) or None
-    session = listen(interface, port=port, bpf=bpf, settings=Settings(copies=copies or "mark"))
-    talk(f"listening on {interface}, Ctrl-C ends")
-    request = Request((), bpf, None, port, None, "table", None, colored(color, None), strict=False, fail_on=())
+    session = open_session(bpf=bpf, **asked)
+    request = Request((), bpf, None, None, None, "table", None, colored(color, None), strict=False, fail_on=())
     _watched(request, session, count)
+    say_counts(session)
 
 
 commands.add_command(sockets)

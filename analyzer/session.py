@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import threading
 from typing import TYPE_CHECKING, Self
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analyzer.capture.records import Source
+    from analyzer.capture.writer import Target
 
 #: So long ``stop`` waits for what is being worked on.
 _PATIENCE_S = 0.15
@@ -150,18 +152,32 @@ class LiveSession:
 
 
 def live(
-    interface: str = "any", *, port: int | None = None, bpf: str | None = None, settings: Settings | None = None
+    interface: str | Sequence[str] = "any",
+    *,
+    port: int | None = None,
+    bpf: str | None = None,
+    write: Path | Target | None = None,
+    snap_length: int = 0,
+    duration_s: float | None = None,
+    settings: Settings | None = None,
 ) -> LiveSession:
-    """Sniff on an interface and analyse what passes.
+    """Sniff and analyse what passes.
 
     Parameters
     ----------
-    interface : str
-        Its name, or ``"any"``.
+    interface : str or sequence of str
+        A name, several, or ``"any"``.
     port : int, optional
         Only connections with this port at either end.
     bpf : str, optional
         A capture filter in libpcap's language.
+    write : path or Target, optional
+        Write what comes to this file, too (pcapng); read again it gives the same frames. A ``Target`` also says when to
+        begin another file.
+    snap_length : int
+        Bytes to keep of each packet; 0 for all.
+    duration_s : float, optional
+        End after so many seconds.
     settings : Settings, optional
         Timers and limits.
 
@@ -178,11 +194,24 @@ def live(
         If there is no such interface.
     FilterError
         If libpcap does not compile the filter.
+    CaptureError
+        If the file cannot be written.
     """
     from analyzer.capture.live import LiveSource
+    from analyzer.capture.writer import Target
 
     settings = settings or Settings()
-    return LiveSession(LiveSource(interface, port=port, bpf=bpf, settings=settings), settings)
+    target = write if write is None or isinstance(write, Target) else Target(os.fspath(write))
+    source = LiveSource(
+        interface,
+        port=port,
+        bpf=bpf,
+        duration_s=duration_s,
+        snap_length=snap_length,
+        write=target,
+        settings=settings,
+    )
+    return LiveSession(source, settings)
 
 
 def follow(

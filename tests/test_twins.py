@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 
 from analyzer.capture.records import Records
 from analyzer.decode import segment as kernels
+from analyzer.decode.checksum import IP_WRONG, WHICH
 from analyzer.decode.fragments import new_fragments
 from analyzer.decode.records import decode
 from analyzer.decode.segment import SEGMENT, Skipped
@@ -94,7 +95,7 @@ def as_batch(records: list[Record], between: bytes) -> Records:
 def test_decode_of_any_bytes(records, between):
     count = len(records)
     rows, sacks, skipped = np.zeros(count, SEGMENT), np.zeros((count, 8), np.uint32), np.zeros(len(Skipped), np.int64)
-    filled = decode(as_batch(records, between), rows, sacks, skipped, new_fragments())
+    filled = decode(as_batch(records, between), rows, sacks, skipped, new_fragments(), True)
 
     pieces = Fragments()
     decoded = [reference.decode(record, pieces) for record in records]
@@ -113,7 +114,7 @@ def as_twin_says(segment: Segment) -> dict[str, object]:
     said |= {"vlan_key": stack_key(segment.tags), "tunnel": segment.tunnel or 0, "in_a_tunnel": bool(segment.path)}
     if segment.icmp is not None:
         return said | {f"icmp_{name}": value for name, value in vars(segment.icmp).items()}
-    names = ("ack", "window", "length", "ip_id", "ttl", "truncated", "overlapping")
+    names = ("ack", "window", "length", "ip_id", "ttl", "truncated", "overlapping", "checksum", "ip_checksum_wrong")
     said |= {name: getattr(segment, name) for name in names} | vars(segment.options)
     loopback = segment.loopback if segment.outgoing is not None else None
     return said | {"vlan": segment.tags[-1] if segment.tags else None, "loopback": loopback}
@@ -147,6 +148,8 @@ def as_kernel_says(row: np.void, edges: np.ndarray) -> dict[str, object]:
         "ip_id": values["ip_id"] if values["version"] == 4 else None,
         "truncated": bool(values["truncated"]),
         "overlapping": bool(values["overlapping"]),
+        "checksum": values["checksum"] & WHICH,
+        "ip_checksum_wrong": values["checksum"] & IP_WRONG != 0,
         "vlan": unless_negative("vlan"),
         "loopback": bool(values["loopback"]) if outgoing is not None else None,
         "mss": unless_negative("mss"),

@@ -36,8 +36,10 @@ def records_of(path: str | os.PathLike[str]) -> tuple[list[Record], list[str | N
 
 
 def replayed(records: list[Record], settings: analyzer.Settings | None = None) -> Replay:
-    replay = Replay(settings or analyzer.Settings())
-    replay.feed(records)
+    settings = settings or analyzer.Settings()
+    replay = Replay(settings)
+    for begin in range(0, len(records), settings.batch_records):
+        replay.feed(records[begin : begin + settings.batch_records])
     replay.conclude()
     return replay
 
@@ -54,6 +56,7 @@ def differences(path: Path, settings: analyzer.Settings | None = None) -> list[s
     others = {
         "skipped": (analysis.capture.skipped, rows.skipped(replay)),
         "copies": (analysis.capture.copies, replay.copies),
+        "quality": ({name: getattr(analysis.capture, name) for name in rows.quality(replay)}, rows.quality(replay)),
         "local_addresses": (analysis.local_addresses, rows.local_addresses(replay)),
     }
     return found + [f"{name}: {kernel}, twin {twin}" for name, (kernel, twin) in others.items() if kernel != twin]

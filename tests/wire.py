@@ -104,15 +104,25 @@ def tcp(
     payload: bytes = b"",
     header: int | None = None,
     ends: tuple[str, str] | None = None,
+    sum_is: str = "right",
 ) -> bytes:
-    """A segment; ends (source and destination) are needed for its checksum; header replaces the header length."""
+    """A segment; ends (source and destination) are needed for its checksum; header replaces the header length.
+
+    sum_is: the checksum is right, wrong, partial (the pseudo-header's sum, left to the card to go on from) or left out.
+    """
     options += END_OF_OPTIONS * (-len(options) % 4)
     words = 5 + len(options) // 4 if header is None else header
     fixed = struct.pack(">HHIIHHHH", sport, dport, seq % 2**32, ack % 2**32, words << 12 | bits(flags), window, 0, 0)
     segment = fixed + options + payload
     if ends is not None:
         pseudo = packed(ends[0]) + packed(ends[1]) + struct.pack(">II", len(segment), TCP)
-        segment = segment[:16] + struct.pack(">H", checksum(pseudo + segment)) + segment[18:]
+        field = {
+            "right": checksum(pseudo + segment),
+            "wrong": checksum(pseudo + segment) ^ 0x5500,
+            "partial": ~checksum(pseudo) & 0xFFFF,
+            "left": 0,
+        }[sum_is]
+        segment = segment[:16] + struct.pack(">H", field) + segment[18:]
     return segment
 
 

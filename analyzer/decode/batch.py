@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analyzer.capture.clock import STEP, Clock
 from analyzer.decode.fragments import Fragments, new_fragments
 from analyzer.decode.records import decode
 from analyzer.decode.segment import SEGMENT, Skipped
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 class SegmentBatch:
     """The segments of one batch of records.
 
-    Batches that follow one another share the table of datagrams that are still in pieces (``fragments``).
+    Batches that follow one another share the table of datagrams that are still in pieces (``fragments``) and the clock.
 
     Attributes
     ----------
@@ -29,18 +30,27 @@ class SegmentBatch:
         Records that they came from.
     pairs : int
         Pairs that the flow table knew once these segments had theirs.
+    addresses : int
+        Addresses that it knew then.
     last_ns : int
         Time of the latest of those records.
+    steps : array of STEP
+        Where the capture's clock was set back.
     skipped : int64 array, (len(Skipped),)
         Records that were no segment, by reason.
     """
 
-    def __init__(self, fragments: Fragments | None = None) -> None:
+    def __init__(
+        self, fragments: Fragments | None = None, clock: Clock | None = None, *, checksums: bool = True
+    ) -> None:
+        self._clock = clock or Clock()
+        self._checksums = checksums
         self._fragments = fragments or new_fragments()
         self.segments = np.zeros(0, SEGMENT)
         self.sacks = np.zeros((0, 8), np.uint32)
+        self.steps = np.zeros(0, STEP)
         self.skipped = np.zeros(len(Skipped), np.int64)
-        self.filled = self.records = self.pairs = self.last_ns = 0
+        self.filled = self.records = self.pairs = self.addresses = self.last_ns = 0
 
     def decode(self, records: Records) -> None:
         """Take in a batch of records; what was in the batch before is gone."""
@@ -49,5 +59,6 @@ class SegmentBatch:
             self.segments = np.zeros(self.records, SEGMENT)
             self.sacks = np.zeros((self.records, 8), np.uint32)
         self.skipped[:] = 0
-        self.filled = decode(records, self.segments, self.sacks, self.skipped, self._fragments)
+        self.filled = decode(records, self.segments, self.sacks, self.skipped, self._fragments, self._checksums)
+        self.steps = self._clock.take(records)
         self.last_ns = int(records.time_ns.max()) if self.records else 0

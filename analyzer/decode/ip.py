@@ -13,7 +13,7 @@ import numpy as np
 
 from analyzer.decode.bytes import u8, u16, u32
 from analyzer.decode.segment import Skipped
-from analyzer.kernel import part
+from analyzer.kernel import part, seldom
 
 _HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTHENTICATION, _DESTINATION, _MOBILITY, _HIP, _SHIM6 = (
     0,
@@ -26,6 +26,7 @@ _HOP_BY_HOP, _ROUTING, _FRAGMENT, _AUTHENTICATION, _DESTINATION, _MOBILITY, _HIP
     140,
 )
 _MOST_EXTENSIONS = 16
+_LOOSE_ROUTE, _STRICT_ROUTE = 131, 137  # RFC 791, section 3.1
 _LONGEST = 1 << 24  # octets; a frame that claims more is lying, and 32 bits of length must hold it
 
 FRAGMENTED = 256  #: instead of a protocol: the datagram is in pieces; the row says which piece this is
@@ -47,6 +48,7 @@ def ipv4(data: Any, start: int, end: int, wire_end: int, segment: Any) -> tuple[
     if data[start] >> 4 != 4 or header < 20:
         return _IP_MALFORMED, start, 0
     total = u16(data, start + 2)
+    segment.unsummed = total == 0 or (header > 20 and _is_source_routed(data, start + 20, min(start + header, end)))
     if total == 0 or (segment.quoted and total < header):  # stacks spoil the length in what they quote
         total = min(wire_end - start, _LONGEST)
     if total < header:
@@ -69,6 +71,19 @@ def ipv4(data: Any, start: int, end: int, wire_end: int, segment: Any) -> tuple[
     return u8(data, start + 9), start + header, total - header
 
 
+@seldom
+def _is_source_routed(data: Any, offset: int, end: int) -> bool:
+    """Whether an IPv4 header's options have a source route: TCP's checksum then has the last destination, not this one."""
+    while offset < end and data[offset] != 0:
+        if data[offset] == _LOOSE_ROUTE or data[offset] == _STRICT_ROUTE:
+            return True
+        size = 1 if data[offset] == 1 else (u8(data, offset + 1) if offset + 1 < end else 0)
+        if size == 0:
+            break
+        offset += size
+    return False
+
+
 @part
 def _address_half(data: Any, offset: int) -> Any:
     return (np.uint64(u32(data, offset)) << np.uint64(32)) | np.uint64(u32(data, offset + 4))
@@ -82,6 +97,7 @@ def ipv6(data: Any, start: int, end: int, wire_end: int, segment: Any) -> tuple[
     if data[start] >> 4 != 6:
         return _IP_MALFORMED, start, 0
     payload = u16(data, start + 4)
+    segment.unsummed = payload == 0
     if payload == 0:  # offload, or a jumbogram (RFC 2675): the frame knows
         payload = min(max(wire_end - start - 40, 0), _LONGEST)
     segment.version = 6
@@ -125,6 +141,8 @@ def extensions(data: Any, start: int, end: int, protocol: int, payload: int, seg
             step = (u8(data, offset + 1) + 2) * 4
         else:
             step = (u8(data, offset + 1) + 1) * 8
+            if protocol == _ROUTING and data[offset + 3] != 0:  # segments left: the last destination counts (8.1)
+                segment.unsummed = 1
         protocol = u8(data, offset)
         offset += step
         if offset - start > payload:

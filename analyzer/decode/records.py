@@ -9,6 +9,7 @@ import numpy as np
 from analyzer.decode import link as lan
 from analyzer.decode import serial, tunnels, wireless
 from analyzer.decode.bytes import u8, u16
+from analyzer.decode.checksum import IP_WRONG, ip_checksum_is_wrong, tcp_checksum
 from analyzer.decode.fragments import SLOT_BYTES, collect
 from analyzer.decode.icmp import error, quoted_segment
 from analyzer.decode.ip import FRAGMENTED, extensions, ipv4, ipv6
@@ -33,7 +34,7 @@ _GENEVE, _GTP_U, _TEREDO, _L2TP = int(Layer.GENEVE), int(Layer.GTP_U), int(Layer
 
 
 @kernel
-def decode(records: Any, segments: Any, sacks: Any, skipped: Any, fragments: Any) -> int:
+def decode(records: Any, segments: Any, sacks: Any, skipped: Any, fragments: Any, checksums: bool) -> int:
     """Decode a batch.
 
     Parameters
@@ -48,6 +49,8 @@ def decode(records: Any, segments: Any, sacks: Any, skipped: Any, fragments: Any
         Counts the records that are no segment, by reason.
     fragments : Fragments
         Datagrams of which not all pieces have come yet; kept from batch to batch.
+    checksums : bool
+        Whether to compute them.
 
     Returns
     -------
@@ -66,6 +69,7 @@ def decode(records: Any, segments: Any, sacks: Any, skipped: Any, fragments: Any
         segment.tunnel_key = 0
         segment.overlapping = 0
         segment.padded = 0
+        segment.checksum = 0
         start = records.offset[i]
         link = records.links[records.interface[i]]
         layer = announced(BY_LINK, link)
@@ -82,6 +86,7 @@ def decode(records: Any, segments: Any, sacks: Any, skipped: Any, fragments: Any
             segment,
             sacks[filled],
             fragments,
+            checksums,
         )
         if verdict != DECODED:
             if segment.quoted and verdict != _ICMP_ERROR:
@@ -100,7 +105,16 @@ def decode(records: Any, segments: Any, sacks: Any, skipped: Any, fragments: Any
 
 @part
 def _walk(
-    data: Any, layer: int, offset: int, end: int, wire_end: int, frame: int, segment: Any, sack: Any, fragments: Any
+    data: Any,
+    layer: int,
+    offset: int,
+    end: int,
+    wire_end: int,
+    frame: int,
+    segment: Any,
+    sack: Any,
+    fragments: Any,
+    checksums: bool,
 ) -> int:
     """Go from layer to layer, down to TCP; returns DECODED or why not (Skipped)."""
     length = 0
@@ -111,7 +125,10 @@ def _walk(
             if segment.quoted:
                 return _ICMP_ERROR if quoted_segment(data, offset, end, segment) else _NOT_TCP
             # Padding behind the datagram is never part of it: neither of the payload nor of the options.
-            return tcp(data, offset, min(end, offset + length), length, segment, sack)
+            verdict = tcp(data, offset, min(end, offset + length), length, segment, sack)
+            if checksums and verdict == DECODED and offset + length <= end and not segment.unsummed:
+                segment.checksum |= tcp_checksum(data, offset, length, segment)
+            return verdict
         if layer == _IPV4 or layer == _IPV6:
             if inside_ip:
                 if under == _IPV4 or under == _IPV6:
@@ -120,7 +137,10 @@ def _walk(
             inside_ip = True
             under = layer
             if layer == _IPV4:
-                protocol, offset, length = ipv4(data, offset, end, wire_end, segment)
+                start = offset
+                protocol, offset, length = ipv4(data, start, end, wire_end, segment)
+                if checksums and start < offset <= end and ip_checksum_is_wrong(data, start, offset - start):
+                    segment.checksum |= IP_WRONG
             else:
                 protocol, offset, length = ipv6(data, offset, end, wire_end, segment)
             if protocol == FRAGMENTED and segment.quoted:

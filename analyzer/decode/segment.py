@@ -46,6 +46,11 @@ SEGMENT = np.dtype(
         ("fragment_more", np.uint8),
         ("overlapping", np.uint8),  # put together from fragments that overlap
         ("padded", np.uint8),  # 802.11: the header is padded
+        ("checksum", np.uint8),  # checksum.WHICH and IP_WRONG
+        (
+            "unsummed",
+            np.uint8,
+        ),  # its checksum does not tell: the card was to cut it up, or another destination was summed
         ("version", np.uint8),  # 4 or 6
         ("ttl", np.uint8),
         ("truncated", np.uint8),

@@ -233,14 +233,19 @@ def _remarks(capture: Capture, troubles: dict[str, Trouble], flows: pd.DataFrame
         remarks.append(Remark("error", f"the kernel dropped {capture.kernel_drops:,} packets while capturing"))
     if capture.interface_drops:
         remarks.append(Remark("error", f"the interface lost {capture.interface_drops:,} packets while capturing"))
+    chosen = any("segment" in what for what in capture.filtered)  # then what is missing was left out, not lost
+    if capture.lost_bytes and not chosen:
+        lost = f"{_counted(capture.lost_bytes, 'byte')} acknowledged that the capture never saw"
+        about = _counted(capture.lost_segments, "packet")
+        where = _where(troubles["ack-of-unseen"]) if "ack-of-unseen" in troubles else ""
+        remarks.append(Remark("warning", f"{lost}: it lost at least {about}{where}"))
     phrases = (
         ("segment-not-captured", "warning", "{n} in the sequence numbers: lost on the way here, or by the capture"),
-        ("ack-of-unseen", "warning", "{n} acknowledged that the capture never saw: it lost packets"),
         ("clock-step", "warning", "{n} in which time goes backwards"),
     )
-    nouns = {"segment-not-captured": "gap", "ack-of-unseen": "time data was", "clock-step": "place"}
+    nouns = {"segment-not-captured": "gap", "clock-step": "place"}
     for kind, severity, phrase in phrases:
-        if kind in troubles:
+        if kind in troubles and not (chosen and kind == "segment-not-captured"):
             n = _counted(troubles[kind].count, nouns[kind])
             remarks.append(Remark(severity, phrase.format(n=n) + _where(troubles[kind])))
     for kind, said in (
@@ -250,6 +255,17 @@ def _remarks(capture: Capture, troubles: dict[str, Trouble], flows: pd.DataFrame
         if kind in troubles:
             count = troubles[kind].flows or troubles[kind].count
             remarks.append(Remark("note", f"{count:,} of {_counted(len(flows), 'connection')} {said}"))
+    remarks += [Remark("note", f"looks filtered: {what}") for what in capture.filtered]
+    remarks += [
+        Remark("note", _counted(count, noun) + said)
+        for count, noun, said in (
+            (capture.checksums_left, "packet", " without a finished checksum: left to the network card, not damage"),
+            (capture.ip_checksums_wrong, "IP header", " with a wrong checksum"),
+            (capture.super_segments, "packet", " larger than the MSS: the card cuts them up or has put them together"),
+            (capture.swapped, "packet", " captured behind the acknowledgement: the directions are not in order"),
+        )
+        if count
+    ]
     if capture.truncated:
         cut = _counted(capture.truncated, "packet")
         remarks.append(Remark("note", f"{cut} cut by the snap length; what the headers say is not affected"))
@@ -287,8 +303,6 @@ def _notes(capture: Capture) -> list[Remark]:
 
 
 def _counted(count: int, noun: str) -> str:
-    if noun == "time data was":
-        return "once data was" if count == 1 else f"{count:,} times data was"
     return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 

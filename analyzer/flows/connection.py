@@ -48,7 +48,13 @@ END = np.dtype(
         ("path_length", np.uint8),
         ("wscale", np.int8),  # as its SYN offered it, -1 not
         ("options", np.uint16),  # OPTION_ bits of its SYN or SYN-ACK
-        ("ttl", np.uint8),
+        (
+            "unseen_left",
+            np.int64,
+        ),  # the peer acknowledged [unseen_left, + unseen_size) last without its having been seen
+        ("unseen_size", np.uint32),
+        ("unseen_row", np.int32),  # the row of the anomalies that says so
+        ("missing", np.int64),  # octets below next that were neither seen nor acknowledged yet
     ],
     align=True,
 )
@@ -123,30 +129,49 @@ PAIR_STATE = np.dtype(
 """What the replay keeps of each pair; apart from the flow table, so that the next batch may be looked up meanwhile."""
 
 
+SENDER = np.dtype([("right", np.uint32), ("wrong", np.uint32)])
+"""How many good and wrong checksums an address has sent; its place is the address's number."""
+
+MEASURES = 6  #: tracker.quality.Measure
+
+
 class Connections(NamedTuple):
-    """The arrays of all incarnations. counts: [flows, streams, ICMP errors about connections that are not here]."""
+    """The arrays of all incarnations.
+
+    counts: [flows, streams, ICMP errors about connections that are not here]; quality: what is counted of the capture itself.
+    """
 
     pairs: npt.NDArray[np.void]
     flows: npt.NDArray[np.void]
     ends: npt.NDArray[np.void]
     counts: npt.NDArray[np.int64]
+    senders: npt.NDArray[np.void]
+    quality: npt.NDArray[np.int64]
 
 
 def new_connections(room: int = 1024) -> Connections:
     """Make the arrays with room for so many pairs and flows."""
-    return Connections(np.zeros(room, PAIR_STATE), np.zeros(room, FLOW), np.zeros(2 * room, END), np.zeros(3, np.int64))
+    return Connections(
+        np.zeros(room, PAIR_STATE),
+        np.zeros(room, FLOW),
+        np.zeros(2 * room, END),
+        np.zeros(3, np.int64),
+        np.zeros(room, SENDER),
+        np.zeros(MEASURES, np.int64),
+    )
 
 
-def with_room(connections: Connections, segments: int, pairs: int, ahead: float = 0.0) -> Connections:
-    """Return the arrays, grown if so many more flows, or so many pairs in all, might not fit.
+def with_room(connections: Connections, segments: int, pairs: int, addresses: int, ahead: float = 0.0) -> Connections:
+    """Return the arrays, grown if so many more flows, or so many pairs and addresses in all, might not fit.
 
     ahead: how many times as many flows the whole capture may have as there are now, where that is known.
     """
-    known = connections.pairs
+    known, senders = connections.pairs, connections.senders
     used = int(connections.counts[0])
     room = growth.room_for(used, segments, len(connections.flows), ahead)
     return connections._replace(
         pairs=growth.grown(known, len(known), growth.room_for(pairs, 0, len(known), ahead), zeroed=True),
         flows=growth.grown(connections.flows, used, room, zeroed=True),
         ends=growth.grown(connections.ends, 2 * used, 2 * room, zeroed=True),
+        senders=growth.grown(senders, len(senders), growth.room_for(addresses, 0, len(senders), ahead), zeroed=True),
     )

@@ -14,14 +14,14 @@ Identical segments are one packet when
     SYN-ACKs and resets) and only the timestamps option or nothing does;
 
 *   or they were seen at the same vantage at almost the same time, with the same checksum, and an IP ID that tells
-    packets apart. Without one only what takes sequence numbers, if nothing came from the other end, and no ICMP error, meanwhile: a sender
-    that has heard nothing repeats itself by a timer, and none is that short (Linux: 2 ms for a tail loss probe, 200 ms
-    for a time-out).
+    packets apart. Without one only what takes sequence numbers, if nothing came from the other end meanwhile, and no ICMP
+    error: a sender that has heard nothing repeats itself by a timer, and none is that short (Linux: 2 ms for a tail loss
+    probe, 200 ms for a time-out).
 
 An IP ID tells packets apart if its sender gives another one to its other segments. Linux, Windows and BSD do, and give a
 retransmission a new one; some devices and packet generators have one number for all.
 
-The checksum is another one only where a card was to fill it in: then one of them is the bare sum of the pseudo-header;
+The checksum is another one only where a card was to fill it in: then one of them is the bare sum of the pseudo-header, or 0;
 and in SYNs, whose MSS routers clamp.
 """
 
@@ -287,11 +287,13 @@ def _has_own_id(segment: Any, value: int, place: int, ring: Any) -> bool:
 
 @part
 def _checksums_agree(segment: Any, it: Any) -> bool:
-    """Whether the checksums are the same, or one was left to the card: then it is the pseudo-header's sum.
+    """Whether the checksums are the same, or one was left to the card: the pseudo-header's sum, or nothing.
 
     A SYN's is not asked: routers clamp its MSS.
     """
     if segment.raw_checksum == it.checksum or segment.flags & SYN:
+        return True
+    if segment.raw_checksum == 0 or it.checksum == 0:
         return True
     bare = _pseudo_header_sum(segment)
     return segment.raw_checksum == bare or it.checksum == bare

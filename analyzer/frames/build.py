@@ -13,15 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from analyzer.capture.clock import Clock
 from analyzer.decode.batch import SegmentBatch
 from analyzer.decode.fragments import new_fragments
 from analyzer.decode.segment import SKIPPED_WORDS, Skipped
 from analyzer.flows import connection, copies, table
 from analyzer.frames import addresses, flow_frame, packet_frame, row_frames
 from analyzer.frames.columns import made
+from analyzer.frames.quality import quality
 from analyzer.settings import Settings
 from analyzer.tracker import log as logs
 from analyzer.tracker import packets
+from analyzer.tracker.anomalies import WITHDRAWN, Detail, Kind
 from analyzer.tracker.outcome import ANOMALIES_PER_FLOW, conclude, count_due, in_order_of_time
 from analyzer.tracker.quoted import find_quoted
 from analyzer.tracker.replay import replay
@@ -51,6 +54,7 @@ class Frames:
     info: CaptureInfo
     skipped: dict[str, int]
     copies: int
+    quality: dict[str, Any]
     local_addresses: tuple[str, ...]
 
 
@@ -63,7 +67,8 @@ class Tracking:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
         self._timers = timers(self.settings)
-        self._batch = SegmentBatch()
+        self.clock = Clock()
+        self._batch = SegmentBatch(clock=self.clock, checksums=self.settings.checksums)
         self._skipped = np.zeros(len(Skipped), np.int64)
         self.table = table.new_table()
         self.connections = connection.new_connections()
@@ -101,19 +106,20 @@ class Tracking:
         table.find_pairs(
             batch.segments, batch.filled, self.table, self.settings.vlan_in_key, self.settings.tunnel_in_key
         )
-        batch.pairs = int(self.table.counts[0])
+        batch.pairs, batch.addresses = (int(count) for count in self.table.counts)
 
     def replay(self, batch: SegmentBatch, expected: int | None = None) -> None:
         """Take the segments through their connections."""
         more, ahead = batch.filled, self._ahead(self.replayed, expected)
-        self.connections = connection.with_room(self.connections, more, batch.pairs, ahead)
-        self.log = logs.with_room(self.log, more, ahead)
+        self.connections = connection.with_room(self.connections, more, batch.pairs, batch.addresses, ahead)
+        self.log = logs.with_room(self.log, more + len(batch.steps), ahead)
         self.options = packets.options_with_room(self.options, more, ahead)
         self.replayed += more
         if self.settings.copies != "keep":
             rows = self.settings.copies == "mark"
             copies.find_copies(batch.segments, more, self.sights, self.rows, rows)
         replay(batch.segments, batch.sacks, more, self.connections, self.log, self.options, self._timers)
+        logs.note_steps(batch.steps, self.log)
 
     def write(self, batch: SegmentBatch, expected: int | None = None) -> None:
         """Write the packets' columns."""
@@ -151,7 +157,7 @@ class Tracking:
         flows = int(self.connections.counts[0])
         due = count_due(self.connections.ends, 2 * flows, self.last_ns)
         self.log = logs.with_room_for(self.log, due, flows * ANOMALIES_PER_FLOW)
-        conclude(self.connections.flows, self.connections.ends, flows, self.last_ns, self.log)
+        conclude(self.connections, self.last_ns, self.log)
         count = int(self.log.counts[0])
         timer_rows = self.log.transitions[:count]
         timer_rows = timer_rows[timer_rows["frame"] == 0]
@@ -163,13 +169,15 @@ class Tracking:
         """Copy what ``conclude`` changes, so that a live session can go on after its frames were made."""
         copy = Tracking(self.settings)
         copy._skipped, copy._processes = self._skipped.copy(), self._processes
-        copy.table, copy.sights = self.table, self.sights
+        copy.table, copy.clock, copy.sights = self.table, self.clock, self.sights
         flows = int(self.connections.counts[0])
         copy.connections = connection.Connections(
             self.connections.pairs.copy(),
             self.connections.flows[:flows].copy(),
             self.connections.ends[: 2 * flows].copy(),
             self.connections.counts.copy(),
+            self.connections.senders,
+            self.connections.quality.copy(),
         )
         log = self.log
         copy.log = logs.Log(log.transitions.copy(), log.anomalies.copy(), log.counts.copy(), log.icmp.copy())
@@ -200,6 +208,9 @@ class Tracking:
         names = addresses.AddressWords(self.table.addresses[known])
         anomalies = self.log.anomalies[troubles : int(self.log.counts[1])].copy()
         icmp["anomaly"] -= troubles
+        anomalies = _said(anomalies, icmp)
+        doubtful = (anomalies["kind"] == Kind.BAD_CHECKSUM) & (anomalies["detail"] == Detail.NO_RIGHT_ONE)
+        anomalies["related_frame"][doubtful] = 0  # whose it is: that is not decided yet
         icmp["reporter"] = np.searchsorted(known, icmp["reporter"])
         moved = None
         flows = self.connections.flows[: int(self.connections.counts[0])]
@@ -242,7 +253,8 @@ def analyse(source: Source, settings: Settings | None = None, progress: Progress
 
     # A second thread reads ahead while this one replays: the kernels need no interpreter lock.
     fragments = new_fragments()
-    now, then = SegmentBatch(fragments), SegmentBatch(fragments)
+    checksums = tracking.settings.checksums
+    now, then = (SegmentBatch(fragments, tracking.clock, checksums=checksums) for _ in range(2))
     with concurrent.futures.ThreadPoolExecutor(1) as beside:
         coming = beside.submit(next_batch, then)
         while (batch := coming.result()) is not None:
@@ -267,6 +279,7 @@ def _frames(tracked: Tracking, info: CaptureInfo) -> Frames:
     icmp = tracked.log.icmp[: int(tracked.log.counts[2])]
     if len(icmp):
         _find_quoted(icmp, anomalies, tracked)
+    anomalies = _said(anomalies, icmp)
     moved = None
     forged = flows["marks"] & connection.MARK_FORGED != 0
     if forged.any():
@@ -281,15 +294,17 @@ def _frames(tracked: Tracking, info: CaptureInfo) -> Frames:
         tracked.columns = packets.new_columns(0)  # what became a frame lives on there; the rest is given back
         transition_plan = row_frames.transitions(transitions, flows, pairs, names)
         flow_plan = flow_frame.flows(flows, ends, pairs, names, anomalies)
+    packet_rows, flow_rows = made(packet_plan), made(flow_plan)
     return Frames(
-        packets=made(packet_plan),
+        packets=packet_rows,
         options=made(packet_frame.options(tracked.options)),
-        flows=made(flow_plan),
+        flows=flow_rows,
         transitions=made(transition_plan),
         anomalies=made(row_frames.anomalies(anomalies, icmp, names, info)),
         info=info,
         skipped=tracked.skipped,
         copies=tracked.copies,
+        quality=quality(connections.quality, tracked.clock, packet_rows, flow_rows, tracked.skipped),
         local_addresses=addresses.local_addresses(used),
     )
 
@@ -328,12 +343,22 @@ def _places(forged: Rows, flows: Rows) -> tuple[Rows, Rows]:
     return numbers, turned
 
 
+def _said(anomalies: Rows, icmp: Rows) -> Rows:
+    """The rows that were not withdrawn; the ICMP errors are told the places that theirs have now."""
+    kept = anomalies["kind"] != WITHDRAWN
+    if kept.all():
+        return anomalies
+    icmp["anomaly"] = (np.cumsum(kept) - 1)[icmp["anomaly"]]
+    said: Rows = anomalies[kept]
+    return said
+
+
 def _move(rows: Rows, places: tuple[Rows, Rows]) -> None:
     """Give rows of the log the numbers and the ends that their flows have in the frames."""
     numbers, turned = places
     turn = turned[rows["flow"]] & (rows["endpoint"] >= 0)
     rows["endpoint"][turn] = 1 - rows["endpoint"][turn]
-    rows["flow"] = numbers[rows["flow"]]
+    rows["flow"] = np.where(rows["flow"] < 0, -1, numbers[rows["flow"]])  # a clock step is of no flow
 
 
 def _without(forged: Rows, flows: Rows, ends: Rows, numbers: Rows) -> tuple[Rows, Rows]:

@@ -54,6 +54,21 @@ class Capture:
     filtered_out: int  #: records that the capture filter refused
     truncated: int  #: segments that the snap length cut
     copies: int  #: segments that are another sight of a packet seen before
+    checksums_wrong: (
+        int  #: segments with a wrong TCP checksum (`bad-checksum`); where believed they were not acted upon
+    )
+    checksums_left: int  #: segments whose checksum was left to the network card (offload): none, or a part of the sum
+    ip_checksums_wrong: int  #: segments behind an IPv4 header with a wrong checksum
+    super_segments: int  #: segments larger than their receiver takes: the card cuts them up, or put them together
+    lost_bytes: (
+        int  #: payload (and SYN, FIN) that was acknowledged and never seen: the capture lost it, not the network
+    )
+    lost_segments: int  #: so many segments at least
+    swapped: int  #: segments captured behind their acknowledgement: the two directions are not in order
+    clock_steps: int  #: how often the time went back by more than 100 ms within one interface (`clock-step`)
+    disordered: int  #: how often it went back by less, as several queues or processors make it
+    one_direction: int  #: connections of which one direction was captured
+    filtered: tuple[str, ...]  #: what the capture looks filtered for; see ``frames.quality.filters``
     damage: tuple[Damage, ...]  #: where a file stopped being readable; all before it was read
     kernel_drops: int | None  #: packets that the kernel had no room for: live, or as pcapng or snoop has counted them
     interface_drops: int | None  #: packets that the interface or its driver lost, where pcapng has counted them
@@ -94,7 +109,7 @@ class Capture:
         import pandas as pd
 
         known = {field.name: plain[field.name] for field in dataclasses.fields(cls)}
-        for name in ("files", "formats", "link_types", "interfaces"):
+        for name in ("files", "formats", "link_types", "interfaces", "filtered"):
             known[name] = tuple(known[name])
         known["damage"] = tuple(Damage(**damage) for damage in known["damage"])
         known["comments"] = tuple(Comment(**comment) for comment in known["comments"])
@@ -105,8 +120,10 @@ class Capture:
         return cls(**known)
 
 
-def describe(info: CaptureInfo, skipped: dict[str, int], copies: int, packets: pd.DataFrame) -> Capture:
-    """Sum up a capture that has been read."""
+def describe(
+    info: CaptureInfo, skipped: dict[str, int], copies: int, packets: pd.DataFrame, quality: dict[str, Any]
+) -> Capture:
+    """Sum up a capture that has been read; quality: what ``frames.quality`` counted."""
     links = dict.fromkeys(LINK_NAMES.get(i.link, f"link type {i.link}") for i in info.interfaces)
     names = dict.fromkeys([i.name for i in info.interfaces if i.name] + list(packets["interface"].cat.categories))
     times = packets["time"]
@@ -134,4 +151,5 @@ def describe(info: CaptureInfo, skipped: dict[str, int], copies: int, packets: p
         bpf=info.bpf,
         first=times.min() if len(times) else None,
         last=times.max() if len(times) else None,
+        **quality,
     )

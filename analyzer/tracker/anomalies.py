@@ -43,6 +43,9 @@ class Kind(enum.IntEnum):
     TRUNCATED = 31
 
 
+WITHDRAWN = 255  #: of a row that turned out to say nothing: it does not come into the frame
+
+
 class Entry(NamedTuple):
     """One kind of the catalogue."""
 
@@ -70,14 +73,14 @@ CATALOGUE: dict[Kind, Entry] = {
     Kind.RETRANSMISSION: Entry("retransmission", "warning", "data that was sent before", "payload below the highest number sent that was seen before, or that filled a hole after more than one round trip", "RFC 9293 3.8.1, Wireshark tcp.analysis.retransmission", "copies; keep-alives are told apart"),
     Kind.OUT_OF_ORDER: Entry("out-of-order", "note", "a segment that arrived behind a later one", "fills a hole within one round trip (3 ms where it is unknown)", "Wireshark tcp.analysis.out_of_order", "a fast retransmission on a short path"),
     Kind.SEGMENT_NOT_CAPTURED: Entry("segment-not-captured", "warning", "something before this segment is missing here", "sequence number beyond the next expected", "Wireshark tcp.analysis.lost_segment", "reordering: the missing part comes behind"),
-    Kind.ACK_OF_UNSEEN: Entry("ack-of-unseen", "warning", "an acknowledgement of data that was never seen: the capture lost it", "acknowledges beyond the highest number seen", "Wireshark tcp.analysis.ack_lost_segment", "one direction captured late"),
+    Kind.ACK_OF_UNSEEN: Entry("ack-of-unseen", "warning", "an acknowledgement of data that was never seen: the capture lost it", "acknowledges beyond the highest number seen, or a gap that nothing filled; withdrawn if the data comes within a round trip (3 ms at least): then the capture only has the two directions in another order", "Wireshark tcp.analysis.ack_lost_segment", "one direction captured late"),
     Kind.DUPLICATE_ACK: Entry("duplicate-ack", "note", "the same acknowledgement again, while data is outstanding", "no payload, same acknowledgement and window, the other end has unacknowledged data", "RFC 5681 section 2", "copies"),
     Kind.ZERO_WINDOW: Entry("zero-window", "warning", "the receiver has no room left", "window 0, no SYN, FIN, RST", "RFC 9293 3.8.6.1", ""),
     Kind.WINDOW_FULL: Entry("window-full", "note", "the sender has filled the receiver's window", "payload ends at the right edge of the advertised window", "Wireshark tcp.analysis.window_full", "an unknown window scale"),
     Kind.WINDOW_PROBE: Entry("window-probe", "note", "one byte sent into a closed window", "one byte at SND.NXT while the other end's window is 0", "RFC 9293 3.8.6.1", ""),
     Kind.KEEP_ALIVE: Entry("keep-alive", "note", "a keep-alive probe", "no or one byte at SND.NXT - 1, all before it acknowledged", "RFC 9293 3.8.4", "a retransmission of a last single byte"),
     Kind.KEEP_ALIVE_UNANSWERED: Entry("keep-alive-unanswered", "error", "keep-alive probes without an answer", "a probe follows a probe and nothing came between", "RFC 9293 3.8.4", "one direction only"),
-    Kind.BAD_CHECKSUM: Entry("bad-checksum", "warning", "the TCP checksum is wrong", "computed over the whole segment", "RFC 9293 3.1", "checksum offload"),
+    Kind.BAD_CHECKSUM: Entry("bad-checksum", "warning", "the TCP checksum is wrong: the receiver ignores the segment, and so does the tracker", "computed where the whole segment was captured; right too is what a network card was left to finish: the pseudo-header's sum, zero, a segment larger than the receiver's MSS, and all wrong ones of a host that are not outnumbered by right ones", "RFC 9293 3.1, RFC 1071", "a card that computes them only for some segments"),
     Kind.OVERLAPPING_FRAGMENTS: Entry("overlapping-fragments", "warning", "IP fragments that overlap", "offsets", "RFC 5722", ""),
     Kind.ICMP_ERROR: Entry("icmp-error", "warning", "an ICMP error quotes a segment of this connection", "the quoted addresses and ports; which error, who sent it and what it did stands in the detail, the quoted segment is the related frame", "docs/icmp.md", "a forged ICMP message; an error seen on several interfaces"),
     Kind.CHALLENGE_ACK: Entry("challenge-ack", "note", "a living end asks whether a SYN or an RST was meant", "an acknowledgement in the old numbers that answers a SYN or an unacceptable RST", "RFC 5961", ""),
@@ -85,7 +88,7 @@ CATALOGUE: dict[Kind, Entry] = {
     Kind.MIDSTREAM: Entry("midstream", "note", "the capture begins within this connection", "the first segment is no SYN and no SYN-ACK", "", "a filtered capture"),
     Kind.ONE_DIRECTION: Entry("one-direction", "note", "only one direction of this connection was captured", "one end acknowledges what the other end was never seen to send", "", "asymmetric routes"),
     Kind.COPIES: Entry("copies", "note", "packets of this connection were captured more than once", "identical, at another interface, direction, VLAN, tunnel or TTL, or at once at the same one; one row a connection, at its first copy; packets.copy_of names each", "RFC 6864", "segments without IP ID that a sender repeats by two ways within milliseconds"),
-    Kind.CLOCK_STEP: Entry("clock-step", "warning", "time goes backwards", "a record earlier than the one before it in its file", "", ""),
+    Kind.CLOCK_STEP: Entry("clock-step", "warning", "time goes backwards: the clock was set", "a record more than 100 ms earlier than the one before it of its file and interface; of no connection, the first 1000", "", ""),
     Kind.TRUNCATED: Entry("truncated", "note", "packets cut by the snap length", "fewer bytes captured than the IP header says", "", ""),
 }  # fmt: skip
 
@@ -104,6 +107,7 @@ class Detail(enum.IntEnum):
     AFTER_CLOSE = 8
     EARLIER_ALIVE = 9
     EARLIER_TIME_WAIT = 10
+    NO_RIGHT_ONE = 11
 
 
 DETAIL_WORDS: dict[Detail, str] = {
@@ -118,6 +122,7 @@ DETAIL_WORDS: dict[Detail, str] = {
     Detail.AFTER_CLOSE: "the earlier connection was closed",
     Detail.EARLIER_ALIVE: "the earlier connection was not seen to end",
     Detail.EARLIER_TIME_WAIT: "the earlier connection was in TIME_WAIT",
+    Detail.NO_RIGHT_ONE: "its sender had hardly shown right ones before: taken as good",
 }
 
 

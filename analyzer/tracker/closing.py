@@ -108,6 +108,8 @@ def on_fin(segment: Any, flow: Any, number: int, me: Any, you: Any, seq: int, ac
     me.fin = place
     me.fin_frame = frame
     move(me, _SEND_FIN, PROVEN, time_ns, frame, number, log)
+    if you.acked > place:
+        _acknowledged_before(segment, flow, number, me, you, log)
     if flow.close_1 == 0:
         flow.close_1 = frame
         flow.closed_by = me.endpoint
@@ -122,6 +124,25 @@ def on_fin(segment: Any, flow: Any, number: int, me: Any, you: Any, seq: int, ac
     if flow.close_2 == frame:
         return _CLOSE_2_3, False
     return _CLOSE_3, False
+
+
+@seldom
+def _acknowledged_before(segment: Any, flow: Any, number: int, me: Any, you: Any, log: Any) -> None:
+    """A FIN whose acknowledgement was seen before: captured behind it, or the capture lost its first sending."""
+    acknowledged = segment.frame
+    if 0 <= me.fin + 1 - me.unseen_left <= me.unseen_size:
+        acknowledged = log.anomalies[me.unseen_row].frame
+    if flow.close_1 == 0:
+        flow.close_2 = acknowledged
+    else:
+        flow.close_4 = acknowledged
+    if not you.known & KNOWN_PEER_FIN:
+        you.known |= KNOWN_PEER_FIN
+        you.fin_row = move(you, _RCV_FIN, ASSUMED, segment.time_ns, segment.frame, number, log)
+    row = move(me, _RCV_ACK_OF_FIN, ASSUMED, segment.time_ns, segment.frame, number, log)
+    if row != NO_ROW:
+        me.fin_acked_row = row
+        me.moved_ns = segment.time_ns
 
 
 @seldom

@@ -12,9 +12,10 @@ from analyzer.decode.segment import SYN
 from analyzer.kernel import part, seldom
 from analyzer.tracker.anomalies import Detail, Kind
 from analyzer.tracker.log import note
+from analyzer.tracker.quality import is_swapped, on_swapped, on_unseen
 
 _RETRANSMISSION, _OUT_OF_ORDER = int(Kind.RETRANSMISSION), int(Kind.OUT_OF_ORDER)
-_NOT_CAPTURED, _ACK_OF_UNSEEN = int(Kind.SEGMENT_NOT_CAPTURED), int(Kind.ACK_OF_UNSEEN)
+_NOT_CAPTURED = int(Kind.SEGMENT_NOT_CAPTURED)
 _DUPLICATE_ACK, _ZERO_WINDOW, _KEEP_ALIVE = int(Kind.DUPLICATE_ACK), int(Kind.ZERO_WINDOW), int(Kind.KEEP_ALIVE)
 _WINDOW_PROBE = int(Kind.WINDOW_PROBE)
 _NO_DETAIL, _SPURIOUS = int(Detail.NONE), int(Detail.SPURIOUS)
@@ -24,12 +25,16 @@ _REORDERING_NS = 3_000_000  # Wireshark's, where the round trip is unknown
 
 @part
 def on_text(
-    segment: Any, flow: Any, number: int, me: Any, you: Any, seq: int, span: int, control: bool, log: Any
+    segment: Any, flow: Any, number: int, me: Any, you: Any, seq: int, span: int, control: bool, quality: Any, log: Any
 ) -> None:
     """Take in span numbers (payload, SYN, FIN) from seq on; control: the segment has a SYN or FIN."""
     length, end = segment.length, seq + span
-    if me.next == 0 and not segment.flags & SYN and me.packets == 0:  # midstream: what was before is not known
+    if me.next == 0 and not segment.flags & SYN:  # midstream: what was before is not known
         me.next = me.contiguous = max(seq, 1)
+    if span > 0 and is_swapped(me, seq) and on_swapped(segment, flow, me, seq, span, quality, log):
+        me.bytes += length
+        me.next = max(me.next, end)
+        return
     if length <= 1 and not control and seq == me.next - 1 and me.next > 1 and you.acked >= me.next:
         note(_KEEP_ALIVE, _NO_DETAIL, me.endpoint, 0, segment, number, log)
         return
@@ -37,6 +42,7 @@ def on_text(
         return
     if seq > me.next and me.packets > 0:
         note(_NOT_CAPTURED, _NO_DETAIL, me.endpoint, 0, segment, number, log)
+        me.missing += seq - me.next
         if me.hole_right == 0:
             me.hole_left, me.hole_right = seq, end
         elif seq == me.hole_right:
@@ -62,6 +68,7 @@ def _sent_before(segment: Any, flow: Any, number: int, me: Any, you: Any, seq: i
     fresh = max(end - me.next, 0)  # repacketised: a tail of it is new
     seen = seq < me.contiguous or (me.hole_left <= seq < me.hole_right)
     if not seen:
+        me.missing = max(me.missing - (end - seq - fresh), 0)
         round_trip = flow.ack_ns - flow.syn_ns if flow.syn_ns and flow.ack_ns else _REORDERING_NS
         me.bytes += end - seq
         if segment.time_ns - me.last_ns <= round_trip:
@@ -79,6 +86,8 @@ def _sent_before(segment: Any, flow: Any, number: int, me: Any, you: Any, seq: i
 @part
 def close_hole(end: Any) -> None:
     """Step over the block behind the hole, once the hole is filled."""
+    if end.missing != 0 and end.contiguous >= end.next:
+        end.missing = 0
     if end.hole_right != 0 and end.contiguous >= end.hole_left:
         end.contiguous = max(end.contiguous, end.hole_right)
         end.hole_left, end.hole_right = 0, 0
@@ -91,10 +100,12 @@ def is_acceptable_ack(me: Any, you: Any, ack: int) -> bool:
 
 
 @part
-def on_ack(segment: Any, number: int, me: Any, you: Any, seq: int, ack: int, pure: bool, log: Any) -> None:
+def on_ack(
+    segment: Any, number: int, me: Any, you: Any, seq: int, ack: int, pure: bool, quality: Any, log: Any
+) -> None:
     """Take in an acknowledgement; pure: no payload, no SYN, FIN or RST."""
-    if ack > you.next and you.packets > 0:
-        note(_ACK_OF_UNSEEN, _NO_DETAIL, me.endpoint, 0, segment, number, log)
+    if (ack > you.next and you.packets > 0) or (you.missing != 0 and ack > you.contiguous):
+        on_unseen(segment, number, me, you, ack, quality, log)
     elif (
         pure
         and you.next > ack

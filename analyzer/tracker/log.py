@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from analyzer.flows import growth
 from analyzer.kernel import kernel, seldom
+from analyzer.tracker.anomalies import Detail, Kind
 
 TRANSITION = np.dtype(
     [
@@ -95,6 +96,15 @@ def with_room_for(log: Log, transitions: int, anomalies: int, ahead: float = 0.0
 def _with_room(rows: npt.NDArray[np.void], used: int, more: int, ahead: float) -> npt.NDArray[np.void]:
     # Half as much again as is to come: a timer's row may follow every connection.
     return growth.grown(rows, used, growth.room_for(used, more, len(rows), 1.5 * ahead))
+
+
+def note_steps(steps: npt.NDArray[np.void], log: Log) -> None:
+    """Write where the capture's clock was set back: no connection's doing."""
+    for step in steps:
+        row = log.anomalies[int(log.counts[1])]
+        row["time_ns"], row["flow"], row["frame"], row["related_frame"] = step["time_ns"], -1, step["frame"], 0
+        row["endpoint"], row["kind"], row["detail"] = -1, Kind.CLOCK_STEP, Detail.NONE
+        log.counts[1] += 1
 
 
 @seldom

@@ -75,6 +75,8 @@ def on_syn(segment: Any, flow: Any, number: int, me: Any, you: Any, log: Any) ->
     me.known |= KNOWN_SYN
     if me.endpoint == 0 and flow.synack_ns == 0:
         flow.open_1 = frame  # the one that is answered, else the last
+    elif me.endpoint == 0 and flow.open_1 == 0:
+        flow.open_1 = frame  # captured behind its answer
     if you.state == UNKNOWN:
         you.listen_row = move(you, _RCV_SYN, ASSUMED, time_ns, frame, number, log)
     elif you.state == SYN_SENT and you.known & KNOWN_SYN:

@@ -16,6 +16,7 @@ from analyzer.kernel import kernel, part
 from analyzer.tracker.anomalies import Detail, Kind
 from analyzer.tracker.machine import NO_ROW, REFUTED
 from analyzer.tracker.marks import Close, Handshake
+from analyzer.tracker.quality import judge_checksums
 from analyzer.tracker.states import Event
 from analyzer.tracker.timers import expire
 
@@ -41,12 +42,14 @@ def count_due(ends: Any, count: int, last_ns: int) -> int:
 
 
 @kernel
-def conclude(flows: Any, ends: Any, count: int, last_ns: int, log: Any) -> None:
+def conclude(connections: Any, last_ns: int, log: Any) -> None:
     """Let timers run out, fill each flow's ``handshake`` and ``close``, note what only the end shows.
 
     last_ns: time of the last record. The log has room for ``count_due`` transitions and ANOMALIES_PER_FLOW rows a flow.
     """
-    for number in range(count):
+    flows, ends = connections.flows, connections.ends
+    judge_checksums(connections.senders, connections.quality, log)
+    for number in range(connections.counts[0]):
         flow, client, server = flows[number], ends[2 * number], ends[2 * number + 1]
         if flow.marks & MARK_FORGED:
             continue

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from analyzer.decode.checksum import WHICH, Checksum
 from analyzer.decode.segment import ACK, FIN, OPTION_ROW, OPTION_WSCALE, RST, SYN
 from analyzer.flows.connection import (
     KNOWN_ACK,
@@ -33,6 +34,7 @@ from analyzer.tracker.delivery import is_acceptable_ack, on_ack, on_text, on_win
 from analyzer.tracker.log import note
 from analyzer.tracker.machine import ASSUMED, NO_ROW, PROVEN, REFUTED, is_assumed, move
 from analyzer.tracker.opening import NO_STEP, goes_on, on_opened, on_syn, on_syn_ack
+from analyzer.tracker.quality import Measure, is_damaged, is_super_segment, note_checksum
 from analyzer.tracker.quoted import on_icmp_error
 from analyzer.tracker.states import CLOSED, LISTEN, SYN_SENT, TIME_WAIT, UNKNOWN, Event
 from analyzer.tracker.timers import expire, start_timer
@@ -41,6 +43,7 @@ _NEW_INCARNATION = int(Event.NEW_INCARNATION)
 _PORT_REUSED, _MIDSTREAM, _HALF_OPEN = int(Kind.PORT_REUSED), int(Kind.MIDSTREAM), int(Kind.HALF_OPEN)
 _CHALLENGE_ACK, _FORGED = int(Kind.CHALLENGE_ACK), int(Kind.FORGED_SEGMENT)
 _SYNACK_ISN_CHANGED = int(Kind.SYNACK_ISN_CHANGED)
+_WRONG_CHECKSUM, _SUPER_SEGMENTS = int(Checksum.WRONG), int(Measure.SUPER_SEGMENTS)
 _OVERLAPPING, _COPIES = int(Kind.OVERLAPPING_FRAGMENTS), int(Kind.COPIES)
 _NO_DETAIL = int(Detail.NONE)
 _AFTER_CLOSE, _ALIVE, _IN_TIME_WAIT = int(Detail.AFTER_CLOSE), int(Detail.EARLIER_ALIVE), int(Detail.EARLIER_TIME_WAIT)
@@ -74,7 +77,9 @@ def replay(segments: Any, sacks: Any, filled: int, connections: Any, log: Any, o
         if segment.quoted:
             on_icmp_error(segment, pair, connections, log)
             continue
-        number = find_incarnation(segment, pair, connections)
+        damaged = is_damaged(segment, connections)
+        # Of a damaged segment nothing is believed but its addresses: it opens no other connection.
+        number = pair.flow - 1 if damaged and pair.flow else find_incarnation(segment, pair, connections)
         if number < 0:
             number = _new_flow(segment, pair, stream, connections, log)
         flow = connections.flows[number]
@@ -82,12 +87,22 @@ def replay(segments: Any, sacks: Any, filled: int, connections: Any, log: Any, o
         me, you = connections.ends[2 * number + from_server], connections.ends[2 * number + 1 - from_server]
         expire(me, segment.time_ns, number, log)
         expire(you, segment.time_ns, number, log)
-        seq, ack = _relative_numbers(segment, flow, number, me, you, log)
+        whole = True
+        if is_super_segment(segment, you):
+            connections.quality[_SUPER_SEGMENTS] += 1
+            whole = damaged = False
+        if segment.checksum & WHICH == _WRONG_CHECKSUM:
+            note_checksum(segment, whole, damaged, me.endpoint, number, connections, log)
+        seq, ack = _relative_numbers(segment, flow, number, me, you, damaged, log)
         window = _scaled_window(segment, me, you)
-        step, repeated = _segment(segment, flow, number, me, you, seq, ack, window, log, timers)
+        step, repeated = NO_STEP, False
+        if not damaged:
+            step, repeated = _segment(
+                segment, flow, number, me, you, seq, ack, window, connections.quality, log, timers
+            )
         start_timer(me, segment.time_ns, timers)
         start_timer(you, segment.time_ns, timers)
-        if flow.earlier >= 0 or pair.flow != number + 1:
+        if (flow.earlier >= 0 or pair.flow != number + 1) and not damaged:
             _between_incarnations(segment, number, pair, connections, log)
         _completeness(segment, flow)
         flow.end_ns = max(flow.end_ns, segment.time_ns)
@@ -218,7 +233,9 @@ def _in_old_numbers(segment: Any, number: int, newest: int, pair: Any, connectio
 
 
 @part
-def _relative_numbers(segment: Any, flow: Any, number: int, me: Any, you: Any, log: Any) -> tuple[int, int]:
+def _relative_numbers(
+    segment: Any, flow: Any, number: int, me: Any, you: Any, damaged: bool, log: Any
+) -> tuple[int, int]:
     """The segment's numbers relative to both ISNs, 64 bits wide; an ack of -1 where the flag is not set.
 
     Where no SYN was seen the base is the first number seen, less one, as Wireshark counts.
@@ -227,7 +244,7 @@ def _relative_numbers(segment: Any, flow: Any, number: int, me: Any, you: Any, l
     if not me.known & KNOWN_BASE:
         me.known |= KNOWN_BASE
         me.isn = segment.seq if flags & SYN else before(segment.seq)
-    elif flags & (SYN | ACK) == SYN | ACK and me.isn != segment.seq and not me.known & KNOWN_ACK:
+    elif flags & (SYN | ACK) == SYN | ACK and me.isn != segment.seq and not (me.known & KNOWN_ACK or damaged):
         # Another ISN before anything was sent in the first one's numbers: the base moves, as Wireshark's does.
         if me.known & KNOWN_SYN_ACK:
             note(_SYNACK_ISN_CHANGED, _NO_DETAIL, me.endpoint, flow.open_2, segment, number, log)
@@ -235,6 +252,7 @@ def _relative_numbers(segment: Any, flow: Any, number: int, me: Any, you: Any, l
         me.isn = segment.seq
         me.next = me.contiguous = 0
         me.hole_left, me.hole_right = 0, 0
+        me.missing, me.unseen_left, me.unseen_size = 0, 0, 0
         you.acked = -1
     seq = relative(segment.seq, me.isn, max(me.next, you.acked))
     if not flags & ACK:
@@ -257,7 +275,17 @@ def _scaled_window(segment: Any, me: Any, you: Any) -> int:
 
 @part
 def _segment(
-    segment: Any, flow: Any, number: int, me: Any, you: Any, seq: int, ack: int, window: int, log: Any, timers: Any
+    segment: Any,
+    flow: Any,
+    number: int,
+    me: Any,
+    you: Any,
+    seq: int,
+    ack: int,
+    window: int,
+    quality: Any,
+    log: Any,
+    timers: Any,
 ) -> tuple[int, bool]:
     """Let the segment happen to both ends: acknowledgement first, then text, then FIN (RFC 9293, section 3.10.7.4)."""
     flags = segment.flags
@@ -282,8 +310,8 @@ def _segment(
         step, repeated = on_opened(segment, flow, number, me, you, seq, counted_ack, log)
     close_step, close_repeated = on_acknowledgement(segment, flow, number, me, you, counted_ack, log, timers)
     if counted_ack >= 0:
-        on_ack(segment, number, me, you, seq, ack, segment.length == 0 and not syn and not fin, log)
-    on_text(segment, flow, number, me, you, seq, segment.length + syn + fin, syn or fin, log)
+        on_ack(segment, number, me, you, seq, ack, segment.length == 0 and not syn and not fin, quality, log)
+    on_text(segment, flow, number, me, you, seq, segment.length + syn + fin, syn or fin, quality, log)
     if fin and not syn:
         fin_step, fin_repeated = on_fin(segment, flow, number, me, you, seq, counted_ack, log)
         if fin_step != NO_STEP:

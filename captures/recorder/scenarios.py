@@ -179,6 +179,81 @@ def midstream(stage: Stage) -> None:
     server.close()
 
 
+def offload(stage: Stage) -> None:
+    """Two hosts, tcpdump -i eth0 at the client (10.95.2.1): it asks 10.95.2.2 port 9502 and is sent 20,000 bytes; it closes.
+    Checksums and segmentation are left to the cards, which a veth pair never does: all checksums that the kernel wrote
+    are the pseudo-header's sum only, and some segments are larger than the MSS of 1460."""
+    stage.capture("eth0")
+    client, server = stage.open()
+    stage.type(client, b"list\r\n", server)
+    stage.type(server, b"x" * 20_000, client)
+    client.close()
+    stage.see_end(server)
+    stage.pause()
+    server.close()
+
+
+def wrong_checksum(stage: Stage) -> None:
+    """Two hosts, tcpdump -i eth0 at the client (10.95.2.1): it types a line to 10.95.2.2 port 9502, which answers.
+    Then an RST of a raw socket, in the client's name and at its next number, with a wrong checksum: the server ignores it.
+    One more line each way; the client closes, then the server."""
+    stage.capture("eth0")
+    client, server = stage.open()
+    stage.type(client, b"hello\r\n", server)
+    stage.type(server, b"Server: hello\r\n", client)
+    stage.pause()
+    stage.forge_reset(client, stage.client, 0x1234)
+    stage.pause()
+    stage.type(client, b"still there?\r\n", server)
+    stage.type(server, b"Server: yes\r\n", client)
+    client.close()
+    stage.see_end(server)
+    stage.pause()
+    server.close()
+
+
+def lost_by_the_capture(stage: Stage) -> None:
+    """One host, tcpdump -i any, which leaves out the datagrams of 152 bytes: two of the four lines that a client types to
+    127.0.0.1 port 9502 have 100 bytes. The server reads and acknowledges them all the same.
+    Then the client closes, and the server closes when it has read the end."""
+    stage.capture("any", f"tcp port {PORT} and ip[2:2] != 152")
+    client, server = stage.open()
+    for size in (10, 100, 20, 100):
+        stage.type(client, b"x" * size, server)
+        stage.pause()
+    client.close()
+    stage.see_end(server)
+    stage.pause()
+    server.close()
+
+
+def one_direction(stage: Stage) -> None:
+    """One host, tcpdump -i any, which takes only what comes from port 9502: the client at 127.0.0.1 is not seen.
+    It types two lines, which the server answers; the server's acknowledgements show how much it had.
+    Then the client closes, and the server closes when it has read the end."""
+    stage.capture("any", f"tcp src port {PORT}")
+    _two_lines(stage)
+
+
+def only_syn_fin_rst(stage: Stage) -> None:
+    """One host, tcpdump -i any, which takes only segments with SYN, FIN or RST of port 9502 on 127.0.0.1.
+    A client types two lines, which the server answers: none of that is in the capture, but the numbers go on.
+    Then the client closes, and the server closes when it has read the end."""
+    stage.capture("any", f"tcp port {PORT} and tcp[tcpflags] & (tcp-syn|tcp-fin|tcp-rst) != 0")
+    _two_lines(stage)
+
+
+def _two_lines(stage: Stage) -> None:
+    client, server = stage.open()
+    for line in (b"hello\r\n", b"quit\r\n"):
+        stage.type(client, line, server)
+        stage.type(server, b"Server: " + line, client)
+    client.close()
+    stage.see_end(server)
+    stage.pause()
+    server.close()
+
+
 def many_connections(stage: Stage) -> None:
     """Two hosts, tcpdump -i eth0 at the client (10.95.2.1, fd95:2::1): 60 connections to port 9502, half of them IPv6.
     Ten endings take turns: closed by client, by server, half-closed, in three segments, reset by client, by server,
@@ -389,6 +464,11 @@ SCENARIOS = (
     Scenario(syn_lost,             cable,     f"{OPENS}>{CLOSES_FIRST}",    f"{ANSWERS}>{CLOSES_LAST}"),
     Scenario(close_wait,           alone,     f"{OPENS}>{CLOSES_FIRST}",    f"{ANSWERS}>CLOSE_WAIT"),
     Scenario(midstream,            alone,     f"{OPENS}>{CLOSES_FIRST}",    f"{ANSWERS}>{CLOSES_LAST}"),
+    Scenario(offload,              cable,     f"{OPENS}>{CLOSES_FIRST}",    f"{ANSWERS}>{CLOSES_LAST}"),
+    Scenario(wrong_checksum,       cable,     f"{OPENS}>{CLOSES_FIRST}",    f"{ANSWERS}>{CLOSES_LAST}"),
+    Scenario(lost_by_the_capture,  alone,     f"{OPENS}>{CLOSES_FIRST}",    f"{ANSWERS}>{CLOSES_LAST}"),
+    Scenario(one_direction,        alone,     f"{OPENS}>{CLOSES_FIRST}",    f"{ANSWERS}>{CLOSES_LAST}"),
+    Scenario(only_syn_fin_rst,     alone,     f"{OPENS}>{CLOSES_FIRST}",    f"{ANSWERS}>{CLOSES_LAST}"),
     Scenario(many_connections,     cable,     None,                         None),
     Scenario(rejected,             cable,     "CLOSED>SYN_SENT>CLOSED",     None),
     Scenario(unreachable,          routed,    "CLOSED>SYN_SENT>CLOSED",     None),

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 PORT = 9502
 RING_KIB = 32 * 1024
+TCP_REPAIR, TCP_REPAIR_QUEUE, TCP_QUEUE_SEQ = 19, 20, 21  # linux/tcp.h
+TCP_SEND_QUEUE, TCP_REPAIR_OFF_NO_WP = 2, -1
 PATIENCE_S = 10.0  # for things that take milliseconds
 
 
@@ -163,6 +165,19 @@ class Stage:
             if not more:
                 raise RecordingError("the connection ended too early")
             got += more
+
+    @staticmethod
+    def forge_reset(client: socket.socket, host: Host, checksum: int) -> None:
+        """Send an RST in the client's name, at its very next number, with this for a checksum."""
+        client.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+        client.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR_QUEUE, TCP_SEND_QUEUE)
+        seq = client.getsockopt(socket.IPPROTO_TCP, TCP_QUEUE_SEQ) % 2**32
+        client.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, TCP_REPAIR_OFF_NO_WP)
+        (_, here), (there, port) = client.getsockname(), client.getpeername()
+        with host.inside():
+            raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_TCP)
+        with raw:
+            raw.sendto(struct.pack("!HHIIBBHHH", here, port, seq, 0, 0x50, 0x04, 0, checksum, 0), (there, 0))
 
     @staticmethod
     def see_end(reader: socket.socket) -> None:

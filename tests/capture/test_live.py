@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from analyzer.capture.live import LiveSource, interface_names
+from analyzer.capture.live import LiveSource
+from analyzer.capture.sniffer import interface_names
 from analyzer.errors import FilterError, InterfaceError, PermissionDenied
 from analyzer.settings import Settings
 from tests.capture.privilege import unprivileged
@@ -142,8 +143,8 @@ def test_what_the_kernel_had_no_room_for_is_counted() -> None:
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
     ):
         receiver.bind(("127.0.0.1", 0))
-        source = LiveSource("lo", bpf=f"udp port {receiver.getsockname()[1]} and inbound")
-        source._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
+        source = LiveSource("lo", bpf=f"udp port {receiver.getsockname()[1]} and inbound", ring=False)
+        source._sniffer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
         for _ in range(500):
             sender.sendto(bytes(1000), receiver.getsockname())
     source.stop()
@@ -211,15 +212,13 @@ def test_an_interface_that_goes_away(pair: tuple[str, str]) -> None:
 def test_interfaces_that_cannot_be() -> None:
     with pytest.raises(InterfaceError, match="no such interface.*" + interface_names()[0]):
         LiveSource("not-there")
-    with pytest.raises(InterfaceError, match=r"tcpdump -i any -w - \| analyzer read -"):
-        LiveSource("any")
 
 
 def test_a_bad_filter_before_anything_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     def opened(*arguments: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr("analyzer.capture.live._open", opened)
+    monkeypatch.setattr("analyzer.capture.sniffer._opened", opened)
     with pytest.raises(FilterError, match="syntax error"):
         LiveSource("lo", bpf="tcp port")
     with pytest.raises(FilterError, match="65535"):

@@ -95,14 +95,25 @@ def test_what_is_about_the_capture_is_said_there_and_not_blamed_on_the_network()
         truncated=2,
         copies=1,
         skipped={"ARP": 3},
+        lost_bytes=5000,
+        lost_segments=4,
+        filtered=("only TCP port 80",),
+        checksums_left=12,
+        ip_checksums_wrong=1,
+        super_segments=7,
+        swapped=2,
     )
     assert found.troubles == ()
     said = "\n".join(f"{remark.severity}: {remark.text}" for remark in found.remarks)
     for phrase in (
         "error: a.pcap, byte 1234: the file ends",
         "error: the kernel dropped 17 packets",
-        "warning: once data was acknowledged that the capture never saw",
-        "first at frame 5",
+        "warning: 5,000 bytes acknowledged that the capture never saw: it lost at least 4 packets (first at frame 5)",
+        "note: looks filtered: only TCP port 80",
+        "note: 12 packets without a finished checksum: left to the network card",
+        "note: 1 IP header with a wrong checksum",
+        "note: 7 packets larger than the MSS",
+        "note: 2 packets captured behind the acknowledgement",
         "1 of 1 connection began before the capture",
         "1 of 1 connection captured in one direction only",
         "2 packets cut by the snap length",

@@ -94,7 +94,9 @@ def capture(**more) -> Capture:
     ordinary = {
         "files": ("a.pcap",), "formats": ("pcap (microseconds, little-endian)",), "link_types": ("EN10MB",),
         "interfaces": (), "records": 10, "bytes": 1000, "segments": 10, "skipped": {}, "filtered_out": 0,
-        "truncated": 0, "copies": 0, "damage": (), "kernel_drops": None, "interface_drops": None,
+        "truncated": 0, "copies": 0, "checksums_wrong": 0, "checksums_left": 0, "ip_checksums_wrong": 0,
+        "super_segments": 0, "lost_bytes": 0, "lost_segments": 0, "swapped": 0, "clock_steps": 0, "disordered": 0,
+        "one_direction": 0, "filtered": (), "damage": (), "kernel_drops": None, "interface_drops": None,
         "timeless": 0, "comments": (), "comments_left_out": 0, "names": {}, "processes": {}, "printed": False, "bpf": None,
         "first": START, "last": at(60),
     }  # fmt: skip

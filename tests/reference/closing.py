@@ -69,6 +69,8 @@ def fin(seen: Arrival) -> Mark:
         return fin_again(seen) if place == me.fin else None
     me.fin, me.fin_frame = place, seen.frame
     seen.proven(me, Event.SEND_FIN)
+    if you.acked > place:
+        acknowledged_before(seen)
     if not flow.close_1:
         flow.close_1, flow.closed_by = seen.frame, me.endpoint
         return Step.CLOSE_1, False
@@ -80,6 +82,23 @@ def fin(seen: Arrival) -> Mark:
             me.fin_taken = seen.assumed(me, Event.RCV_FIN)
         return Step.SIMULTANEOUS_CLOSE_3, False
     return (Step.CLOSE_2_3 if flow.close_2 == seen.frame else Step.CLOSE_3), False
+
+
+def acknowledged_before(seen: Arrival) -> None:
+    """The FIN's acknowledgement was seen before it."""
+    flow, me, you = seen.flow, seen.me, seen.you
+    frame = seen.frame
+    if me.unseen is not None and me.unseen.left <= me.fin + 1 <= me.unseen.right:
+        frame = me.unseen.anomaly.frame
+    if flow.close_1:
+        flow.close_4 = frame
+    else:
+        flow.close_2 = frame
+    if not you.took_fin:
+        you.took_fin, you.fin_taken = True, seen.assumed(you, Event.RCV_FIN)
+    acknowledged = seen.assumed(me, Event.RCV_ACK_OF_FIN)
+    if acknowledged is not None:
+        me.fin_acked, me.moved_ns = acknowledged, seen.time_ns
 
 
 def fin_again(seen: Arrival) -> Mark:

@@ -6,10 +6,14 @@ All sequence numbers here are relative to the ISN of the end that sends them, an
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from analyzer.tracker.marks import Close, Evidence, Handshake, Role
 from analyzer.tracker.states import Event, State
 from tests.reference.segment import Options
+
+if TYPE_CHECKING:
+    from tests.reference.quality import Unseen
 
 
 def distance(number: int, reference: int) -> int:
@@ -59,6 +63,8 @@ class End:
     acked: int = -1  #: the highest acknowledgement that it sent
     contiguous: int = 0  #: all that it sent below this was seen here, or acknowledged
     beyond_hole: tuple[int, int] | None = None  #: and this much behind the first hole
+    missing: int = 0  #: octets of it that were neither seen nor acknowledged yet
+    unseen: Unseen | None = None  #: what was acknowledged last without its having been seen
     fin: int | None = None  #: the number of its FIN
     fin_frame: int | None = None
     window: int | None = None  #: the last one that it advertised, unscaled

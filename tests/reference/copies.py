@@ -79,7 +79,7 @@ class Sights:
     def twice(self, it: Sight, sight: Sight) -> bool:
         """At the same place: at once, and with something that tells."""
         segment, apart = it.segment, apart_ns(it, sight)
-        if segment.checksum != sight.segment.checksum:
+        if segment.raw_checksum != sight.segment.raw_checksum:
             return False
         if segment.length or segment.has(SYN) or segment.has(FIN):
             between = self.all[sight.place + 1 :]
@@ -124,7 +124,11 @@ def apart_ns(one: Sight, other: Sight) -> int:
 
 def checksums_agree(one: Segment, other: Segment) -> bool:
     """The same, or left to the card; a SYN's changes with the MSS that routers clamp."""
-    return one.has(SYN) or one.checksum == other.checksum or pseudo_header_sum(one) in (one.checksum, other.checksum)
+    return (
+        one.has(SYN)
+        or one.raw_checksum == other.raw_checksum
+        or not {0, pseudo_header_sum(one)}.isdisjoint((one.raw_checksum, other.raw_checksum))
+    )
 
 
 def pseudo_header_sum(segment: Segment) -> int:

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 from analyzer.decode.layers import MOST_LAYERS, Layer
 from analyzer.decode.segment import Skipped
-from tests.reference import links, tunnels
+from tests.reference import checksum, links, tunnels
 from tests.reference.fragments import Fragments, Piece
 from tests.reference.record import Record
 from tests.reference.segment import Segment, tcp
 from tests.reference.way import BY_LINK, BY_PROTOCOL, BY_UDP_PORT, Header, IcmpError, Skip, Way
 
 TCP = 6
-FRAGMENT, AUTHENTICATION = 44, 51
+ROUTING, FRAGMENT, AUTHENTICATION = 43, 44, 51
 OTHER_EXTENSIONS = {0, 43, 60, 135, 139, 140}  #: hop by hop, routing, destination, mobility, HIP, Shim6
 MOST_EXTENSIONS = 16
 LONGEST = 1 << 24  #: octets; a frame of a card's offload that claims more is lying
@@ -64,7 +64,7 @@ class Decoded:
     skipped: Skipped | None  #: why there is none; ICMP_ERROR with the segment that it quotes
 
 
-def decode(record: Record, fragments: Fragments) -> Decoded:
+def decode(record: Record, fragments: Fragments, *, checksums: bool = True) -> Decoded:
     """Decode one record; fragments: the datagrams of which not all pieces have come, kept from record to record."""
     way = Way(record, record.data, record.wire)
     try:
@@ -74,6 +74,10 @@ def decode(record: Record, fragments: Fragments) -> Decoded:
     segment.tags, segment.tunnel, segment.path = way.tags, way.tunnel, way.path
     segment.outgoing, segment.loopback, segment.ifindex = way.outgoing, way.loopback, way.ifindex
     segment.overlapping = way.overlapping
+    if segment.icmp is None and checksums:
+        segment.ip_checksum_wrong = way.ip_checksum_wrong
+        if len(way.data) >= way.length and not way.unsummed:
+            segment.checksum = checksum.of_segment(way.ip, way.data)
     return Decoded(segment, None if segment.icmp is None else Skipped.ICMP_ERROR)
 
 
@@ -151,6 +155,7 @@ class Carried:
 
     ip: Header
     protocol: int
+    unsummed: bool  #: its checksum does not tell
     header: int  #: octets before it
     length: int  #: octets of it, by the header
     piece: Piece | None = None  #: of a datagram, it is only that
@@ -165,6 +170,9 @@ def ip(way: Way, layer: Layer, fragments: Fragments) -> Layer:
     quoted = way.icmp is not None
     carried = ipv4(way.data, way.wire, spoiled=quoted) if layer is Layer.IPV4 else ipv6(way.data, way.wire)
     way.ip, way.length = carried.ip, carried.length
+    way.unsummed = carried.unsummed
+    if layer is Layer.IPV4 and carried.header <= len(way.data):
+        way.ip_checksum_wrong |= checksum.ipv4_header_is_wrong(way.data[: carried.header])
     way.step(carried.header)
     if carried.piece is None:
         protocol = carried.protocol
@@ -184,12 +192,13 @@ def ipv4(data: bytes, wire: int, spoiled: bool = False) -> Carried:
     fixed = cut(data, 20)
     first, _, total, ip_id, fragment, ttl, protocol, _, source, destination = struct.unpack("!BBHHHBBHII", fixed)
     header = (first & 15) * 4
+    unsummed = total == 0 or checksum.is_source_routed(data[20:header])
     if total == 0 or (spoiled and total < header):  # the card cuts it up later: only the frame knows
         total = min(wire, LONGEST)
     if first >> 4 != 4 or header < 20 or total < header:
         raise Skip(Skipped.IP_MALFORMED)
     ip = Header(4, source, destination, ip_id, ttl, total > len(data))
-    carried = Carried(ip, protocol, header, total - header)
+    carried = Carried(ip, protocol, unsummed, header, total - header)
     if fragment & 0x3FFF:  # an offset, or more to come
         key = (4, source, destination, protocol, ip_id)
         place, more = (fragment & 0x1FFF) * 8, bool(fragment & 0x2000)
@@ -201,11 +210,12 @@ def ipv6(data: bytes, wire: int) -> Carried:
     first, payload, protocol, ttl, source, destination = struct.unpack("!IHBB16s16s", cut(data, 40))
     if first >> 28 != 6:
         raise Skip(Skipped.IP_MALFORMED)
+    unsummed = payload == 0
     if payload == 0:  # the same, or a jumbogram (RFC 2675)
         payload = min(max(wire - 40, 0), LONGEST)
     ip = Header(6, int.from_bytes(source), int.from_bytes(destination), None, ttl, 40 + payload > len(data))
-    protocol, size, fragment = after_extensions(protocol, data[40:], payload)
-    carried = Carried(ip, protocol, 40 + size, payload - size)
+    protocol, size, fragment, routed = after_extensions(protocol, data[40:], payload)
+    carried = Carried(ip, protocol, unsummed or routed, 40 + size, payload - size)
     if fragment is not None:
         place, identification = fragment
         key = (6, ip.source, ip.destination, protocol, identification)
@@ -213,21 +223,26 @@ def ipv6(data: bytes, wire: int) -> Carried:
     return carried
 
 
-def after_extensions(protocol: int, data: bytes, payload: int) -> tuple[int, int, tuple[int, int] | None]:
-    """Step over extension headers: what is behind them, the octets that they take, and a fragment's place and number."""
-    taken = 0
+def after_extensions(protocol: int, data: bytes, payload: int) -> tuple[int, int, tuple[int, int] | None, bool]:
+    """Step over extension headers.
+
+    What is behind them, the octets that they take, a fragment's place and number, and whether there is a routing header
+    with segments left: then the checksum has the last destination, and the header another (RFC 8200 section 8.1).
+    """
+    taken, routed = 0, False
     for _ in range(MOST_EXTENSIONS):
         if protocol not in OTHER_EXTENSIONS | {FRAGMENT, AUTHENTICATION}:
-            return protocol, taken, None
+            return protocol, taken, None, routed
         header = cut(data[taken:], 8)
         if protocol == FRAGMENT:
             taken += 8
             place = int.from_bytes(header[2:4])
             if place & 0xFFF9:  # all but an atomic one (RFC 6946)
-                return header[0], taken, (place, int.from_bytes(header[4:]))
+                return header[0], taken, (place, int.from_bytes(header[4:])), routed
         elif protocol == AUTHENTICATION:
             taken += (header[1] + 2) * 4
         else:
+            routed |= protocol == ROUTING and header[3] != 0
             taken += (header[1] + 1) * 8
         protocol = header[0]
         if taken > payload:
@@ -252,7 +267,8 @@ def reassembled(way: Way, piece: Piece, fragments: Fragments) -> int:
     way.overlapping = whole.overlapping
     protocol = piece.protocol
     if way.ip.version == 6:
-        protocol, size, fragment = after_extensions(protocol, way.data, whole.total)
+        protocol, size, fragment, routed = after_extensions(protocol, way.data, whole.total)
+        way.unsummed |= routed
         if fragment is not None:  # a piece of a piece
             raise Skip(Skipped.NOT_TCP)
         way.step(size)

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from analyzer.tracker.anomalies import Detail, Kind
 from tests.reference.arrival import Arrival
 from tests.reference.connection import End
+from tests.reference.quality import acknowledges_unseen, comes_behind_its_acknowledgement, unseen
 from tests.reference.segment import FIN, RST, SYN
 
 REORDERING_NS = 3_000_000  #: Wireshark's, where the round trip is unknown
 
 
-def text(seen: Arrival) -> None:
+def text(seen: Arrival, counts: Counter) -> None:
     """Take in the sequence numbers of a segment: payload, SYN, FIN."""
     segment, me, seq = seen.segment, seen.me, seen.seq
     control = segment.has(SYN) or segment.has(FIN)
     end = seq + segment.span
-    if me.packets == 0 and me.next == 0 and not segment.has(SYN):  # midstream: what was before is not known
+    if me.next == 0 and not segment.has(SYN):  # midstream: what was before is not known
         me.next = me.contiguous = max(seq, 1)
+    if comes_behind_its_acknowledgement(seen, counts):
+        me.bytes += segment.length
+        me.next = max(me.next, end)
+        return
     if not control and is_keep_alive(seen):
         seen.note(Kind.KEEP_ALIVE)
         return
@@ -30,7 +37,8 @@ def text(seen: Arrival) -> None:
         sent_before(seen, seq + segment.length)
     me.next = max(me.next, end)
     if seq <= me.contiguous:
-        arrived_up_to(me, end)
+        me.contiguous = max(me.contiguous, end)
+    step_over_hole(me)
 
 
 def is_keep_alive(seen: Arrival) -> bool:
@@ -42,6 +50,7 @@ def is_keep_alive(seen: Arrival) -> bool:
 def beyond_a_hole(seen: Arrival, end: int) -> None:
     me = seen.me
     seen.note(Kind.SEGMENT_NOT_CAPTURED)
+    me.missing += seen.seq - me.next
     if me.beyond_hole is None:
         me.beyond_hole = seen.seq, end
     else:
@@ -72,6 +81,7 @@ def sent_before(seen: Arrival, end: int) -> None:
         detail = Detail.SPURIOUS if seen.you.acked >= end else Detail.SEEN_BEFORE
     else:
         me.bytes += end - seq
+        me.missing = max(me.missing - (end - seq - fresh), 0)
         round_trip_ns = seen.flow.round_trip_ns
         if seen.time_ns - me.last_ns <= (REORDERING_NS if round_trip_ns is None else round_trip_ns):
             seen.note(Kind.OUT_OF_ORDER)
@@ -82,24 +92,26 @@ def sent_before(seen: Arrival, end: int) -> None:
     seen.note(Kind.RETRANSMISSION, detail)
 
 
-def arrived_up_to(end: End, number: int) -> None:
-    """Nothing is missing below number; a hole that this fills is stepped over."""
-    end.contiguous = max(end.contiguous, number)
+def step_over_hole(end: End) -> None:
+    """A hole that is filled is stepped over."""
+    if end.contiguous >= end.next:
+        end.missing = 0
     if end.beyond_hole is not None and end.contiguous >= end.beyond_hole[0]:
         end.contiguous = max(end.contiguous, end.beyond_hole[1])
         end.beyond_hole = None
 
 
-def acknowledgement(seen: Arrival) -> None:
+def acknowledgement(seen: Arrival, counts: Counter) -> None:
     """Take in an acknowledgement that counts."""
     me, you, ack = seen.me, seen.you, seen.heard
-    if ack > you.next and you.packets > 0:
-        seen.note(Kind.ACK_OF_UNSEEN)
+    if acknowledges_unseen(seen):
+        unseen(seen, counts)
     elif is_duplicate(seen):
         seen.note(Kind.DUPLICATE_ACK)
     you.next = max(you.next, ack)
     if ack > you.contiguous:
-        arrived_up_to(you, ack)
+        you.contiguous = ack
+        step_over_hole(you)
     me.acked = max(me.acked, ack)
 
 

@@ -24,7 +24,7 @@ TABLE = {(row.old, row.event): row.new for row in TRANSITIONS}
 class Anomaly:
     time_ns: int
     frame: int | None
-    flow: int
+    flow: int | None  #: None: of the capture
     endpoint: int | None  #: None: both or neither
     kind: Kind
     detail: Detail = Detail.NONE
@@ -39,6 +39,10 @@ class Log:
 
     changes: list[Change] = field(default_factory=list)
     anomalies: list[Anomaly] = field(default_factory=list)
+
+    def withdraw(self, anomaly: Anomaly) -> None:
+        """Take back what turned out to say nothing."""
+        self.anomalies = [one for one in self.anomalies if one is not anomaly]
 
     def note(
         self, segment: Segment, flow: int, kind: Kind, endpoint: int | None, detail: Detail = Detail.NONE,

@@ -22,6 +22,8 @@ def syn(seen: Arrival) -> Mark:
     me.sent_syn = True
     if me is flow.client and not flow.synack_ns:
         flow.open_1 = frame  # the one that is answered, else the last
+    elif me is flow.client and not flow.open_1:
+        flow.open_1 = frame  # captured behind its answer
     if you.state is State.UNKNOWN:  # a SYN presumes a listener
         you.listening = seen.assumed(you, Event.RCV_SYN)
     elif you.state is State.SYN_SENT and you.sent_syn:

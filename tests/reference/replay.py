@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
+from analyzer.decode.checksum import Checksum
 from analyzer.decode.segment import Skipped
 from analyzer.settings import Settings
 from analyzer.tracker.anomalies import Detail, Kind
 from analyzer.tracker.marks import Evidence, Step
+from analyzer.tracker.quality import Measure
 from analyzer.tracker.states import Event, State
 from tests.reference import closing, delivery, icmp, opening, timers
 from tests.reference.arrival import Arrival, Mark
@@ -18,8 +20,9 @@ from tests.reference.copies import Sight, Sights
 from tests.reference.decode import decode
 from tests.reference.fragments import Fragments
 from tests.reference.incarnation import client_side, find_incarnation, note_bases, opens_stream
-from tests.reference.machine import Log
+from tests.reference.machine import Anomaly, Log
 from tests.reference.outcome import conclude
+from tests.reference.quality import Quality, is_super_segment
 from tests.reference.record import Record
 from tests.reference.reset import rst
 from tests.reference.segment import ACK, FIN, RST, SYN, Options, Segment
@@ -62,6 +65,7 @@ class Replay:
     log: Log = field(default_factory=Log)
     fragments: Fragments = field(default_factory=Fragments)
     skipped: Counter = field(default_factory=Counter)
+    quality: Quality = field(default_factory=Quality)
     local: dict[tuple[int, int], set[str]] = field(default_factory=dict)  #: address -> where it was seen to lie
     sights: Sights = field(default_factory=Sights)
     rows_by_frame: dict[int, PacketRow] = field(default_factory=dict)
@@ -73,15 +77,21 @@ class Replay:
         self.durations_ns = timers.durations_ns(self.settings)
 
     def feed(self, records: Iterable[Record]) -> None:
+        """Take in a batch of records; where the clock was set back is said behind it."""
+        steps: list[Anomaly] = []
         for record in records:
             self.last_ns = max(self.last_ns, record.time_ns)
-            decoded = decode(record, self.fragments)
+            if self.quality.tick(record):
+                steps.append(Anomaly(record.time_ns, record.frame, None, None, Kind.CLOCK_STEP))
+            decoded = decode(record, self.fragments, checksums=self.settings.checksums)
             if decoded.skipped is not None:
                 self.skipped[decoded.skipped] += 1
             if decoded.segment is not None:
                 self.take(decoded.segment)
+        self.log.anomalies += steps
 
     def conclude(self) -> None:
+        self.quality.conclude(self.log)
         conclude(self.flows, self.last_ns, self.log)
         icmp.find_quoted(self.log.anomalies, self.packets)
 
@@ -106,17 +116,26 @@ class Replay:
             if sight.is_copy:
                 self.copy(segment, side, pair, stream, sight)
                 return
-        flow = find_incarnation(segment, side, pair) or self.new_flow(segment, side, pair, stream)
+        damaged = self.quality.is_damaged(segment)
+        # Of a damaged segment nothing is believed but its addresses.
+        known = pair.newest if damaged and pair.newest else find_incarnation(segment, side, pair)
+        flow = known or self.new_flow(segment, side, pair, stream)
         me, you = flow.end_on(side), flow.end_on(1 - side)
         for end in (me, you):
             timers.expire(end, segment.time_ns, flow.number, self.log)
-        seq, ack = self.relative_numbers(segment, flow, me, you)
+        whole = not is_super_segment(segment, you)
+        self.quality.counts[Measure.SUPER_SEGMENTS] += not whole
+        damaged &= whole
+        if segment.checksum is Checksum.WRONG:
+            self.quality.note_wrong(segment, whole, damaged, me, flow.number, self.log)
+        seq, ack = self.relative_numbers(segment, flow, me, you, damaged)
         window = scaled_window(segment, me, you)
         seen = Arrival(segment, flow, me, you, seq, ack, window, self.log, self.durations_ns)
-        mark = happen(seen)
+        mark = None if damaged else happen(seen, self.quality.counts)
         for end in (me, you):
             timers.start(end, segment.time_ns, self.durations_ns)
-        self.between_incarnations(segment, side, pair, flow)
+        if not damaged:
+            self.between_incarnations(segment, side, pair, flow)
         count_completeness(segment, flow)
         flow.end_ns = max(flow.end_ns, segment.time_ns)
         me.last_ns = segment.time_ns
@@ -233,16 +252,19 @@ class Replay:
 
     # ---------------------------------------------------------------------------------------------------- numbers
 
-    def relative_numbers(self, segment: Segment, flow: Flow, me: End, you: End) -> tuple[int, int | None]:
+    def relative_numbers(
+        self, segment: Segment, flow: Flow, me: End, you: End, damaged: bool
+    ) -> tuple[int, int | None]:
         """Where no SYN was seen the base is the first number seen, less one, as Wireshark counts."""
         if me.isn is None:
             me.isn = segment.seq if segment.has(SYN) else before(segment.seq)
-        elif segment.is_syn_ack and me.isn != segment.seq and not me.spoke:
+        elif segment.is_syn_ack and me.isn != segment.seq and not me.spoke and not damaged:
             # Another ISN before anything was sent in the first one's numbers: the base moves.
             if me.sent_syn_ack:
                 self.log.note(segment, flow.number, Kind.SYNACK_ISN_CHANGED, me.endpoint, Detail.NONE, flow.open_2)
             me.rebased = True
             me.isn, me.next, me.contiguous, me.beyond_hole, you.acked = segment.seq, 0, 0, None, -1
+            me.missing, me.unseen = 0, None
         seq = relative(segment.seq, me.isn, max(me.next, you.acked))
         if not segment.has(ACK):
             return seq, None
@@ -294,7 +316,7 @@ def relative_blocks(segment: Segment, you: End) -> list[int] | None:
     return None if blocks is None else [relative(edge, you.isn or 0, you.next) for edge in blocks]
 
 
-def happen(seen: Arrival) -> Mark:
+def happen(seen: Arrival, counts: Counter) -> Mark:
     """Let the segment happen to both ends."""
     segment, me = seen.segment, seen.me
     if segment.has(SYN) and me.options in (None, Options()):
@@ -313,8 +335,8 @@ def happen(seen: Arrival) -> Mark:
         mark = opening.opened(seen)
     mark = closing.acknowledgement_of_fin(seen) or mark
     if seen.heard is not None:
-        delivery.acknowledgement(seen)
-    delivery.text(seen)
+        delivery.acknowledgement(seen, counts)
+    delivery.text(seen, counts)
     if segment.has(FIN) and not segment.has(SYN):
         mark = closing.fin(seen) or mark
     closing.fins_take_effect(seen)

@@ -17,6 +17,7 @@ from analyzer.tracker.marks import (
     ROLE_WORDS,
     STEP_WORDS,
 )
+from analyzer.tracker.quality import Measure
 from tests.reference import icmp
 from tests.reference.connection import Change, End, Flow
 from tests.reference.copies import translated
@@ -268,13 +269,13 @@ def detail_of(it: Anomaly, interfaces: list[str | None]) -> str | None:
     return icmp.text(it.error, it.effect, address(*it.error.icmp.reporter), interface)
 
 
-def anomaly(it: Anomaly, shown: Shown, interfaces: list[str | None]) -> Row:
+def anomaly(it: Anomaly, shown: Shown | None, interfaces: list[str | None]) -> Row:
     entry = CATALOGUE[it.kind]
     return {
         "frame": it.frame,
         "time": it.time_ns,
-        "flow": shown.number,
-        "endpoint": None if it.endpoint is None else ENDPOINT_WORDS[shown.endpoint(it.endpoint)],
+        "flow": None if shown is None else shown.number,
+        "endpoint": None if it.endpoint is None or shown is None else ENDPOINT_WORDS[shown.endpoint(it.endpoint)],
         "kind": entry.name,
         "severity": entry.severity,
         "related_frame": it.related_frame or None,
@@ -290,7 +291,8 @@ def frames(replay: Replay, interfaces: list[str | None], files: list[str]) -> di
     shown = shown_as(replay.flows)
     kinds: dict[int, Counter] = {}
     for it in replay.log.anomalies:
-        kinds.setdefault(shown[it.flow].number, Counter())[it.kind] += 1
+        if it.flow is not None:
+            kinds.setdefault(shown[it.flow].number, Counter())[it.kind] += 1
     flows = [flow for flow in replay.flows if not flow.forged]
     twins = translated(flows)
     return {
@@ -301,7 +303,23 @@ def frames(replay: Replay, interfaces: list[str | None], files: list[str]) -> di
             for flow in flows
         ],
         "transitions": [transition(change, shown[change.flow]) for change in replay.log.changes],
-        "anomalies": [anomaly(it, shown[it.flow], interfaces) for it in replay.log.anomalies],
+        "anomalies": [
+            anomaly(it, None if it.flow is None else shown[it.flow], interfaces) for it in replay.log.anomalies
+        ],
+    }
+
+
+def quality(replay: Replay) -> dict[str, int]:
+    """The numbers of ``Analysis.capture`` that the replay counts."""
+    counts = replay.quality.counts
+    return {
+        "checksums_left": counts[Measure.LEFT_TO_CARD],
+        "ip_checksums_wrong": counts[Measure.IP_WRONG],
+        "super_segments": counts[Measure.SUPER_SEGMENTS],
+        "lost_bytes": counts[Measure.LOST_BYTES],
+        "swapped": counts[Measure.SWAPPED],
+        "clock_steps": replay.quality.steps,
+        "disordered": replay.quality.disordered,
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 
+from analyzer.decode.checksum import Checksum
 from analyzer.decode.layers import Layer
 from tests.reference.record import Record
 from tests.reference.way import IcmpError
@@ -55,7 +56,7 @@ class Segment:
     window: int = 0
     length: int = 0  #: payload, from the IP header
     options: Options = field(default_factory=Options)
-    checksum: int = 0
+    raw_checksum: int = 0
     header: int = 0  #: octets, by itself
     ip_id: int | None = None  #: IPv4 only
     ttl: int = 0
@@ -63,6 +64,8 @@ class Segment:
     tags: tuple[int, ...] = ()  #: VLAN, outermost first
     tunnel: Layer | None = None  #: the innermost
     path: tuple = ()  #: the way through tunnels
+    checksum: Checksum = Checksum.UNKNOWN
+    ip_checksum_wrong: bool = False
     overlapping: bool = False  #: put together from fragments that overlap
     outgoing: bool | None = None
     loopback: bool = False
@@ -106,7 +109,7 @@ class Header:
     window: int
     length: int
     options: Options
-    checksum: int
+    raw_checksum: int
     header: int
 
 

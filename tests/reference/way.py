@@ -60,6 +60,8 @@ class Way:
     tunnel: Layer | None = None  #: the innermost
     path: tuple = ()  #: the tunnels that lead here, and the addresses around them
     padded: bool = False  #: 802.11: the header is padded to four octets
+    unsummed: bool = False  #: its checksum does not tell: the card was to cut it up, or another destination was summed
+    ip_checksum_wrong: bool = False  #: of one of the IPv4 headers on the way
     overlapping: bool = False  #: put together from fragments that overlap
     icmp: IcmpError | None = None  #: what is walked is what this error quotes
 

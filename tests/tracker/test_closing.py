@@ -221,7 +221,7 @@ def test_a_gap_before_the_fin_that_the_capture_lost():
     play(
         f"""{talked()}
         1.000 C>S F. seq=11 ack=8          | FIN_WAIT_1 ESTABLISHED close 1/4 ! segment-not-captured
-        1.010 S>C .  seq=8 ack=12          | FIN_WAIT_2~ CLOSE_WAIT close 2/4
+        1.010 S>C .  seq=8 ack=12          | FIN_WAIT_2~ CLOSE_WAIT close 2/4 ! ack-of-unseen
         """
     )
 
