@@ -54,3 +54,7 @@ class Settings:
 
     tunnel_in_key: bool = True
     """The same addresses and ports in another tunnel are another connection; False takes them together."""
+
+    zeek_timeouts: bool = False
+    """Split flows where Zeek splits its connections: reuse, and its time-outs (an attempt after 5 s, closed after 5 s, idle
+    after 5 min, ...). The rows of ``flows`` are then those of a conn.log; else each flow is one connection, however slow."""

@@ -46,8 +46,10 @@ def test_our_own_captures(name):
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_the_shared_captures(part):
-    found = {str(path): differences(path) for path in conformance.captures()[part::4]}
+@pytest.mark.parametrize("zeek_timeouts", [False, True])
+def test_the_shared_captures(part, zeek_timeouts):
+    settings = Settings(zeek_timeouts=zeek_timeouts)
+    found = {str(path): differences(path, settings) for path in conformance.captures()[part::4]}
     assert {path: what for path, what in found.items() if what} == {}
 
 
@@ -62,6 +64,16 @@ def test_generated_exchanges(exchange, batch_records):
         path = Path(folder, "generated.pcap")
         path.write_bytes(wire.pcap(records, link))
         assert differences(path, Settings(batch_records=batch_records)) == []
+
+
+@EXAMPLES
+@given(exchanges(), st.sampled_from([2, 16384]))
+def test_generated_exchanges_split_as_zeek_does(exchange, batch_records):
+    link, records = exchange
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "generated.pcap")
+        path.write_bytes(wire.pcap(records, link))
+        assert differences(path, Settings(batch_records=batch_records, zeek_timeouts=True)) == []
 
 
 # ----------------------------------------------------------------------------------------------------------- decode

@@ -32,3 +32,15 @@ def relative(number: Any, base: Any, near: Any) -> Any:
 def before(number: Any) -> Any:
     """The 32-bit number before this one."""
     return np.uint32((np.int64(number) - 1) & (_SPACE - 1))
+
+
+@part
+def on_wire(number: Any) -> Any:
+    """The 32 bits of a number."""
+    return np.uint32(np.int64(number) & (_SPACE - 1))
+
+
+@part
+def wraps(number: Any) -> bool:
+    """Whether a number has grown beyond its 32 bits."""
+    return number >= _SPACE

@@ -23,7 +23,7 @@ from analyzer.frames.columns import made
 from analyzer.frames.quality import quality
 from analyzer.settings import Settings
 from analyzer.tracker import log as logs
-from analyzer.tracker import packets
+from analyzer.tracker import packets, zeek, zeek_outcome
 from analyzer.tracker.anomalies import WITHDRAWN, Detail, Kind
 from analyzer.tracker.outcome import ANOMALIES_PER_FLOW, conclude, count_due, in_order_of_time
 from analyzer.tracker.quoted import find_quoted
@@ -76,6 +76,7 @@ class Tracking:
         self.sights = copies.new_sights()
         self.columns = packets.new_columns(0)
         self.options = packets.new_options()
+        self.words = zeek.new_words()
         self.located = self.replayed = self.rows = 0
         self.last_ns = 0
         self._processes: list[tuple[Rows, Rows]] = []  #: frames and process ids, of the batches that have any
@@ -118,7 +119,11 @@ class Tracking:
         if self.settings.copies != "keep":
             rows = self.settings.copies == "mark"
             copies.find_copies(batch.segments, more, self.sights, self.rows, rows)
-        replay(batch.segments, batch.sacks, more, self.connections, self.log, self.options, self._timers)
+        self.words = zeek.with_room(self.words, more, len(self.connections.flows))
+        replay(
+            *(batch.segments, batch.sacks, more, self.connections, self.words),
+            *(self.log, self.options, self._timers, self.settings.zeek_timeouts),
+        )
         logs.note_steps(batch.steps, self.log)
 
     def write(self, batch: SegmentBatch, expected: int | None = None) -> None:
@@ -183,6 +188,7 @@ class Tracking:
         copy.log = logs.Log(log.transitions.copy(), log.anomalies.copy(), log.counts.copy(), log.icmp.copy())
         copy.columns, copy.options, copy.rows, copy.last_ns = self.columns, self.options, self.rows, self.last_ns
         copy.options = self.options._replace(counts=self.options.counts.copy())
+        copy.words = self.words
         return copy
 
     def frames(self, info: CaptureInfo) -> Frames:
@@ -280,6 +286,7 @@ def _frames(tracked: Tracking, info: CaptureInfo) -> Frames:
     if len(icmp):
         _find_quoted(icmp, anomalies, tracked)
     anomalies = _said(anomalies, icmp)
+    words = zeek_outcome.said(tracked.words, count)
     moved = None
     forged = flows["marks"] & connection.MARK_FORGED != 0
     if forged.any():
@@ -287,13 +294,14 @@ def _frames(tracked: Tracking, info: CaptureInfo) -> Frames:
         for rows in (transitions, anomalies):
             _move(rows, moved)
         flows, ends = _without(forged, flows, ends, moved[0])
+        words = words.of(~forged)
     # The arrays are worked out beside the importing of pandas; the plans are made frames when it is there.
     with concurrent.futures.ThreadPoolExecutor(1) as beside, _short_turns():
         beside.submit(importlib.import_module, "pandas")
         packet_plan = packet_frame.packets(tracked.columns, tracked.rows, names, info, moved, tracked._processes)
         tracked.columns = packets.new_columns(0)  # what became a frame lives on there; the rest is given back
         transition_plan = row_frames.transitions(transitions, flows, pairs, names)
-        flow_plan = flow_frame.flows(flows, ends, pairs, names, anomalies)
+        flow_plan = flow_frame.flows(flows, ends, pairs, names, anomalies, words)
     packet_rows, flow_rows = made(packet_plan), made(flow_plan)
     return Frames(
         packets=packet_rows,

@@ -13,15 +13,19 @@ from analyzer.flows.translation import first_sights
 from analyzer.frames import columns as c
 from analyzer.frames import vocabulary as v
 from analyzer.tracker.anomalies import Kind
+from analyzer.tracker.zeek_history import spelled
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from analyzer.frames.addresses import AddressWords
+    from analyzer.tracker.zeek_outcome import Said
 
 Rows = npt.NDArray[np.void]
 _SECOND_NS = 1e9
 
 
-def flows(flows: Rows, ends: Rows, pairs: Rows, names: AddressWords, anomalies: Rows) -> c.Plan:
+def flows(flows: Rows, ends: Rows, pairs: Rows, names: AddressWords, anomalies: Rows, zeek: Said) -> c.Plan:
     """One row per connection incarnation; see the schema."""
     rows = len(flows)
     client, server = ends[0::2], ends[1::2]
@@ -50,8 +54,10 @@ def flows(flows: Rows, ends: Rows, pairs: Rows, names: AddressWords, anomalies: 
     data |= _opening(flows, client, server)
     data |= _closing(flows, client, server)
     data["completeness"] = flows["completeness"]
-    data["conn_state"] = c.words(c.constant(-1, rows, np.int8), v.CONN_STATES)
-    data["history"] = c.words(c.constant(-1, rows, np.int8), ())
+    data["conn_state"] = c.words(zeek.conn_state, v.CONN_STATES)
+    data["history"] = _histories(zeek)
+    originator = (zeek.orig_side != flows["client_side"]).astype(np.int8)
+    data["originator"] = c.words(np.where(zeek.conn_state < 0, np.int8(-1), originator), v.ENDPOINTS)
     for name in ("rtt_min", "rtt_median", "rtt_max"):
         data[name] = c.constant(np.nan, rows, np.float64)
     data["reused_from"] = c.integers(flows["earlier"], flows["earlier"] < 0)
@@ -117,6 +123,32 @@ def _path(packed: int) -> str:
         states.append(v.STATES[(packed & 15) - 1])
         packed >>= 4
     return ">".join(reversed(states))
+
+
+def _histories(zeek: Said) -> c.Made:
+    """Zeek's histories as a categorical. Nearly all have twelve letters at most: one number each."""
+
+    def make() -> pd.Categorical:
+        import pandas as pd
+
+        rows = zeek.connections
+        codes, found = pd.factorize(rows["first"])
+        spellings = [spelled(int(packed), 0) for packed in found]
+        longer = np.flatnonzero(rows["second"])
+        if len(longer):
+            others, _ = pd.factorize(rows["second"][longer])
+            longest = rows["long"][longer].astype(np.int64)  # of its own, where it has more letters than the row
+            pairs = np.stack([codes[longer], others, longest], axis=1)
+            pairs, first_of = np.unique(pairs, axis=0, return_inverse=True)
+            codes[longer] = len(spellings) + first_of.reshape(-1)
+            _, examples = np.unique(first_of, return_index=True)
+            spellings += [zeek.spelled(number) for number in longer[examples].tolist()]
+        different = sorted(set(spellings) - {""})
+        places = {spelling: place for place, spelling in enumerate(different)} | {"": -1}
+        turned = np.array([places[spelling] for spelling in spellings], np.int64)
+        return c.words(c.narrow(turned[codes], len(different)), tuple(different))()  # type: ignore[no-any-return]
+
+    return make
 
 
 def _seconds(start: Any, end: Any) -> Any:

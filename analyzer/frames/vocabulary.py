@@ -7,6 +7,7 @@ i is the i-th word, "no value" is NA (code -1). The tracker owns most of them; h
 from __future__ import annotations
 
 from analyzer.decode.layers import TUNNEL_WORDS
+from analyzer.tracker import zeek_outcome
 from analyzer.tracker.anomalies import CATALOGUE, DETAIL_WORDS, Detail, Kind
 from analyzer.tracker.marks import (
     CLOSE_WORDS,
@@ -49,10 +50,7 @@ DETAILS: tuple[str, ...] = tuple(DETAIL_WORDS[detail] for detail in Detail if de
 
 SEVERITIES: tuple[str, ...] = ("note", "warning", "error")
 
-CONN_STATES: tuple[str, ...] = (
-    *("S0", "S1", "SF", "REJ", "S2", "S3", "RSTO", "RSTR"),
-    *("RSTOS0", "RSTRH", "SH", "SHR", "OTH"),
-)
+CONN_STATES = zeek_outcome.CONN_STATES
 """Zeek's conn_state, in the order of its manual (base/protocols/conn)."""
 
 TUNNELS: tuple[str, ...] = tuple(TUNNEL_WORDS[layer] for layer in TUNNEL_WORDS)

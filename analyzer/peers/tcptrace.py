@@ -21,17 +21,20 @@ from analyzer.decode.segment import ACK, FIN, RST, SYN
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analyzer.analysis import Analysis
-
 _QUARTER = 30  # bits of a number within its quarter of the sequence space
 _SPACE = 4 << _QUARTER
 _REMEMBERED = 8  # segments in which a hardware duplicate is sought
 
 
-def figures(analysis: Analysis) -> pd.DataFrame:
+def figures(packets: pd.DataFrame) -> pd.DataFrame:
     """Return tcptrace's figures: a row for each end of each flow, under tcptrace's own words with ``_`` for their spaces.
 
     Round trips are in milliseconds, as printed; NaN where tcptrace prints ``0.0`` for want of one.
+
+    Parameters
+    ----------
+    packets : DataFrame
+        The frame `packets` of an analysis, or the rows of some of its flows.
 
     Returns
     -------
@@ -40,13 +43,12 @@ def figures(analysis: Analysis) -> pd.DataFrame:
     """
     import pandas as pd
 
-    packets = analysis.packets
     columns = ["flow", "from_client", "flag_bits", "raw_seq", "raw_ack", "length", "raw_window"]
     values: list[Any] = [packets[name].tolist() for name in columns]
     times = (packets["time"].astype("int64") // 1000).tolist()
     ids = packets["ip_id"].astype("object").where(packets["ip_id"].notna(), None).tolist()
     copies = packets["copy_of"].notna().tolist()
-    ends = {(flow, client): _End() for flow in analysis.flows.index.tolist() for client in (True, False)}
+    ends = {(flow, client): _End() for flow in sorted(set(values[0])) for client in (True, False)}
     for flow, client, flags, seq, ack, length, window, time_us, ip_id, copy in zip(
         *values, times, ids, copies, strict=True
     ):

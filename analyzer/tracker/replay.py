@@ -38,6 +38,7 @@ from analyzer.tracker.quality import Measure, is_damaged, is_super_segment, note
 from analyzer.tracker.quoted import on_icmp_error
 from analyzer.tracker.states import CLOSED, LISTEN, SYN_SENT, TIME_WAIT, UNKNOWN, Event
 from analyzer.tracker.timers import expire, start_timer
+from analyzer.tracker.zeek import find_split, follow
 
 _NEW_INCARNATION = int(Event.NEW_INCARNATION)
 _PORT_REUSED, _MIDSTREAM, _HALF_OPEN = int(Kind.PORT_REUSED), int(Kind.MIDSTREAM), int(Kind.HALF_OPEN)
@@ -50,17 +51,29 @@ _AFTER_CLOSE, _ALIVE, _IN_TIME_WAIT = int(Detail.AFTER_CLOSE), int(Detail.EARLIE
 
 
 @kernel
-def replay(segments: Any, sacks: Any, filled: int, connections: Any, log: Any, options: Any, timers: Any) -> None:
+def replay(
+    segments: Any,
+    sacks: Any,
+    filled: int,
+    connections: Any,
+    words: Any,
+    log: Any,
+    options: Any,
+    timers: Any,
+    splits: bool,
+) -> None:
     """Replay a batch.
 
     Parameters
     ----------
     segments : array of SEGMENT, sacks : uint32 array (n, 8), filled : int
         The batch as ``decode`` and ``find_pairs`` left it; takes what is found out of each segment.
-    connections : Connections, log : Log, options : OptionColumns
+    connections : Connections, words : Words, log : Log, options : OptionColumns
         What is kept and written; all have room for the batch.
     timers : Timers
         Durations in nanoseconds.
+    splits : bool
+        Whether a flow ends where Zeek ends its connection.
     """
     for i in range(filled):
         segment = segments[i]
@@ -79,7 +92,9 @@ def replay(segments: Any, sacks: Any, filled: int, connections: Any, log: Any, o
             continue
         damaged = is_damaged(segment, connections)
         # Of a damaged segment nothing is believed but its addresses: it opens no other connection.
-        number = pair.flow - 1 if damaged and pair.flow else find_incarnation(segment, pair, connections)
+        number = pair.flow - 1
+        if number < 0 or not damaged:
+            number = find_split(segment, pair, words) if splits else find_incarnation(segment, pair, connections)
         if number < 0:
             number = _new_flow(segment, pair, stream, connections, log)
         flow = connections.flows[number]
@@ -93,6 +108,7 @@ def replay(segments: Any, sacks: Any, filled: int, connections: Any, log: Any, o
             whole = damaged = False
         if segment.checksum & WHICH == _WRONG_CHECKSUM:
             note_checksum(segment, whole, damaged, me.endpoint, number, connections, log)
+        follow(segment, number, words, damaged, splits)
         seq, ack = _relative_numbers(segment, flow, number, me, you, damaged, log)
         window = _scaled_window(segment, me, you)
         step, repeated = NO_STEP, False
@@ -158,7 +174,7 @@ def _new_flow(segment: Any, pair: Any, stream: int, connections: Any, log: Any) 
         it.mss = -1
         it.wscale = -1
         it.established_row = it.fin_row = it.fin_acked_row = it.ended_row = it.listen_row = NO_ROW
-    if pair.flow != 0:
+    if pair.flow != 0 and segment.flags & SYN:
         _reuse(segment, number, pair.flow - 1, connections, log)
     elif not segment.flags & SYN:
         flow.marks |= MARK_MIDSTREAM

@@ -14,6 +14,7 @@ from tests.reference.segment import Options
 
 if TYPE_CHECKING:
     from tests.reference.quality import Unseen
+    from tests.reference.zeek import Connection
 
 
 def distance(number: int, reference: int) -> int:
@@ -152,6 +153,7 @@ class Flow:
     forged: bool = False  #: opened by a forged SYN: no connection of its own
     ecn_offered: bool = False
     ecn_agreed: bool = False
+    zeek: Connection | None = None  #: what Zeek makes of it
     completeness: int = 0  #: Wireshark's bits
     first_bits: int = 0  #: of the first packet, which count once there is a second
 

@@ -13,7 +13,7 @@ from analyzer.tracker.anomalies import Detail, Kind
 from analyzer.tracker.marks import Evidence, Step
 from analyzer.tracker.quality import Measure
 from analyzer.tracker.states import Event, State
-from tests.reference import closing, delivery, icmp, opening, timers
+from tests.reference import closing, delivery, icmp, opening, timers, zeek
 from tests.reference.arrival import Arrival, Mark
 from tests.reference.connection import Conversation, End, Flow, Pair, before, relative
 from tests.reference.copies import Sight, Sights
@@ -118,7 +118,10 @@ class Replay:
                 return
         damaged = self.quality.is_damaged(segment)
         # Of a damaged segment nothing is believed but its addresses.
-        known = pair.newest if damaged and pair.newest else find_incarnation(segment, side, pair)
+        known = pair.newest
+        if not (known and damaged):
+            split = self.settings.zeek_timeouts
+            known = zeek.find_split(segment, pair) if split else find_incarnation(segment, side, pair)
         flow = known or self.new_flow(segment, side, pair, stream)
         me, you = flow.end_on(side), flow.end_on(1 - side)
         for end in (me, you):
@@ -128,6 +131,7 @@ class Replay:
         damaged &= whole
         if segment.checksum is Checksum.WRONG:
             self.quality.note_wrong(segment, whole, damaged, me, flow.number, self.log)
+        flow.zeek = zeek.followed(flow.zeek, segment, side, damaged)
         seq, ack = self.relative_numbers(segment, flow, me, you, damaged)
         window = scaled_window(segment, me, you)
         seen = Arrival(segment, flow, me, you, seq, ack, window, self.log, self.durations_ns)
@@ -186,7 +190,7 @@ class Replay:
         time_ns = segment.time_ns
         flow = Flow(len(self.flows), pair, stream, client, role, earlier, segment.frame, time_ns, time_ns)
         self.flows.append(flow)
-        if earlier is not None:
+        if earlier is not None and segment.has(SYN):
             self.reuse(segment, side, earlier, flow)
         elif not segment.has(SYN):
             self.log.note(segment, flow.number, Kind.MIDSTREAM, None)
