@@ -58,3 +58,6 @@ class Settings:
     zeek_timeouts: bool = False
     """Split flows where Zeek splits its connections: reuse, and its time-outs (an attempt after 5 s, closed after 5 s, idle
     after 5 min, ...). The rows of ``flows`` are then those of a conn.log; else each flow is one connection, however slow."""
+
+    zeek_checksums: bool = False
+    """In Zeek's words, leave out what has a wrong checksum, as Zeek does unless it is told ``-C``; a letter C or c is left."""

@@ -48,7 +48,7 @@ def test_our_own_captures(name):
 @pytest.mark.parametrize("part", range(4))
 @pytest.mark.parametrize("zeek_timeouts", [False, True])
 def test_the_shared_captures(part, zeek_timeouts):
-    settings = Settings(zeek_timeouts=zeek_timeouts)
+    settings = Settings(zeek_timeouts=zeek_timeouts, zeek_checksums=zeek_timeouts)
     found = {str(path): differences(path, settings) for path in conformance.captures()[part::4]}
     assert {path: what for path, what in found.items() if what} == {}
 
@@ -73,7 +73,7 @@ def test_generated_exchanges_split_as_zeek_does(exchange, batch_records):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "generated.pcap")
         path.write_bytes(wire.pcap(records, link))
-        assert differences(path, Settings(batch_records=batch_records, zeek_timeouts=True)) == []
+        assert differences(path, Settings(batch_records=batch_records, zeek_timeouts=True, zeek_checksums=True)) == []
 
 
 # ----------------------------------------------------------------------------------------------------------- decode

@@ -122,7 +122,7 @@ class Tracking:
         self.words = zeek.with_room(self.words, more, len(self.connections.flows))
         replay(
             *(batch.segments, batch.sacks, more, self.connections, self.words),
-            *(self.log, self.options, self._timers, self.settings.zeek_timeouts),
+            *(self.log, self.options, self._timers, self.settings.zeek_timeouts, self.settings.zeek_checksums),
         )
         logs.note_steps(batch.steps, self.log)
 

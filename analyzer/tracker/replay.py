@@ -61,6 +61,7 @@ def replay(
     options: Any,
     timers: Any,
     splits: bool,
+    checksums: bool,
 ) -> None:
     """Replay a batch.
 
@@ -74,6 +75,8 @@ def replay(
         Durations in nanoseconds.
     splits : bool
         Whether a flow ends where Zeek ends its connection.
+    checksums : bool
+        Whether Zeek leaves out what is damaged.
     """
     for i in range(filled):
         segment = segments[i]
@@ -108,7 +111,7 @@ def replay(
             whole = damaged = False
         if segment.checksum & WHICH == _WRONG_CHECKSUM:
             note_checksum(segment, whole, damaged, me.endpoint, number, connections, log)
-        follow(segment, number, words, damaged, splits)
+        follow(segment, number, words, damaged and checksums, splits)
         seq, ack = _relative_numbers(segment, flow, number, me, you, damaged, log)
         window = _scaled_window(segment, me, you)
         step, repeated = NO_STEP, False

@@ -245,7 +245,9 @@ def _is_whole(end: Any, line: Any) -> bool:
     if end.state != ESTABLISHED and end.state != PARTIAL:
         return False
     last, ack = _in_full(line.last, end.seq_wraps, end), _in_full(line.ack, end.ack_wraps, end)
-    return end.delivered == max(last, 1) and end.top <= end.delivered and end.trimmed == max(ack, 1) and not end.skips
+    if last < 1 or ack < 0:  # Zeek does not count a wrap within the SYN
+        return False
+    return end.delivered == last and end.top <= last and end.trimmed == max(ack, 1) and not end.skips
 
 
 @part

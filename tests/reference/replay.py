@@ -131,7 +131,7 @@ class Replay:
         damaged &= whole
         if segment.checksum is Checksum.WRONG:
             self.quality.note_wrong(segment, whole, damaged, me, flow.number, self.log)
-        flow.zeek = zeek.followed(flow.zeek, segment, side, damaged)
+        flow.zeek = zeek.followed(flow.zeek, segment, side, damaged and self.settings.zeek_checksums)
         seq, ack = self.relative_numbers(segment, flow, me, you, damaged)
         window = scaled_window(segment, me, you)
         seen = Arrival(segment, flow, me, you, seq, ack, window, self.log, self.durations_ns)
