@@ -115,10 +115,9 @@ class Tracking:
         self.log = logs.with_room(self.log, more + len(batch.steps), ahead)
         self.options = packets.options_with_room(self.options, more, ahead)
         self.replayed += more
-        if self.settings.copies != "keep":
-            rows = self.settings.copies == "mark"
-            copies.find_copies(batch.segments, more, self.sights, self.rows, rows)
-        replay(batch.segments, batch.sacks, more, self.connections, self.log, self.options, self._timers)
+        ways = (self.settings.copies != "keep", self.settings.copies == "mark")
+        states = (self.connections, self.sights, self.log, self.options, self._timers)
+        replay(batch.segments, batch.sacks, more, self.rows, *ways, *states)
         logs.note_steps(batch.steps, self.log)
 
     def write(self, batch: SegmentBatch, expected: int | None = None) -> None:

@@ -24,7 +24,7 @@ from analyzer.flows.connection import (
     MARK_FORGED,
     MARK_MIDSTREAM,
 )
-from analyzer.flows.copies import join, root_pair
+from analyzer.flows.copies import join, look_for_copy, root_pair
 from analyzer.flows.incarnation import client_side, end_of_source, find_incarnation, stream_of
 from analyzer.flows.sequence import before, relative
 from analyzer.kernel import kernel, part, seldom
@@ -50,14 +50,30 @@ _AFTER_CLOSE, _ALIVE, _IN_TIME_WAIT = int(Detail.AFTER_CLOSE), int(Detail.EARLIE
 
 
 @kernel
-def replay(segments: Any, sacks: Any, filled: int, connections: Any, log: Any, options: Any, timers: Any) -> None:
+def replay(
+    segments: Any,
+    sacks: Any,
+    filled: int,
+    row: int,
+    find_copies: bool,
+    keep_copies: bool,
+    connections: Any,
+    sights: Any,
+    log: Any,
+    options: Any,
+    timers: Any,
+) -> None:
     """Replay a batch.
 
     Parameters
     ----------
     segments : array of SEGMENT, sacks : uint32 array (n, 8), filled : int
         The batch as ``decode`` and ``find_pairs`` left it; takes what is found out of each segment.
-    connections : Connections, log : Log, options : OptionColumns
+    row : int
+        The row of `packets` that the batch begins with.
+    find_copies, keep_copies : bool
+        Whether other sights of a packet are looked for, and whether they have rows of their own.
+    connections : Connections, sights : Sights, log : Log, options : OptionColumns
         What is kept and written; all have room for the batch.
     timers : Timers
         Durations in nanoseconds.
@@ -66,6 +82,9 @@ def replay(segments: Any, sacks: Any, filled: int, connections: Any, log: Any, o
         segment = segments[i]
         pair = connections.pairs[segment.pair]
         stream = stream_of(segment, connections.pairs[segment.untagged], connections.counts)
+        segment.copy_of = 0
+        if find_copies:
+            row = look_for_copy(segment, sights, row, keep_copies)
         if segment.copy_of and segment.copy_pair != segment.pair:
             join(segment.pair, segment.copy_pair, connections.pairs)
         if pair.joined:
