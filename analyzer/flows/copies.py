@@ -34,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analyzer.decode.segment import FIN, OPTION_TIMESTAMPS, SYN
-from analyzer.kernel import kernel, part, seldom
+from analyzer.kernel import part, seldom
 
 WINDOW = 8192  #: segments looked back upon: what ten gigabits bring within milliseconds
 SIGHTS = 16  #: of them, identical ones looked at; a packet is seen at some five places
@@ -90,52 +90,55 @@ def new_sights() -> Sights:
     return Sights(keys, np.zeros(_SLOTS, np.uint32), ring, np.array([WINDOW, 0], np.int64))
 
 
-@kernel
-def find_copies(segments: Any, filled: int, sights: Any, row: int, keep_rows: bool) -> None:
-    """Fill ``copy_of``, and ``copy_row`` and ``copy_pair`` where there is one, of each segment of a batch.
+@part
+def look_for_copy(segment: Any, sights: Any, row: int, keep_rows: bool) -> int:
+    """Fill ``copy_of`` (zero so far), ``copy_row`` and ``copy_pair`` of a segment that is another sight of a packet.
 
     Parameters
     ----------
-    segments : array of SEGMENT, filled : int
-        The batch, as ``find_pairs`` left it.
+    segment : SEGMENT
+        As ``find_pairs`` left it.
     sights : Sights
         What is remembered of the segments before.
     row : int
-        The row of `packets` that the batch begins with.
+        The segment's row of `packets`.
     keep_rows : bool
         Whether copies have rows of their own.
+
+    Returns
+    -------
+    int
+        The next segment's row.
     """
-    for i in range(filled):
-        segment = segments[i]
-        segment.copy_of = 0
-        place = np.int64(np.uint32(sights.counts[0]))  # where it wraps, distances go on
-        sights.counts[0] += 1
-        it = sights.ring[place & (WINDOW - 1)]
-        if segment.quoted:
-            it.untagged, it.side, it.hash, it.previous = segment.untagged, _TOLD, 0, place
-            continue
-        value = _identity(segment, sights.keys)
-        vantage = _vantage(segment, sights.keys)
-        slot = value & (_SLOTS - 1)
-        previous = np.int64(sights.slots[slot])
-        found = -1
-        if _age(previous, place) < WINDOW:
-            found = _first_sight(segment, value, vantage, previous, place, sights)
-        sights.slots[slot] = place
-        if found < 0:
-            it.first, it.frame, it.row, it.pair = place, segment.frame, row, segment.pair
+    place = np.int64(np.uint32(sights.counts[0]))  # where it wraps, distances go on
+    sights.counts[0] += 1
+    it = sights.ring[place & (WINDOW - 1)]
+    if segment.quoted:
+        it.untagged, it.side, it.hash, it.previous = segment.untagged, _TOLD, 0, place
+        return row
+    value = _identity(segment, sights.keys)
+    vantage = _vantage(segment, sights.keys)
+    slot = value & (_SLOTS - 1)
+    previous = np.int64(sights.slots[slot])
+    found = -1
+    if _age(previous, place) < WINDOW:
+        found = _first_sight(segment, value, vantage, previous, place, sights)
+    sights.slots[slot] = place
+    if found < 0:
+        it.first, it.frame, it.row, it.pair = place, segment.frame, row, segment.pair
+        row += 1
+    else:
+        _take_as_copy(segment, sights.ring[found & (WINDOW - 1)], it, sights)
+        if keep_rows:
             row += 1
         else:
-            _take_as_copy(segment, sights.ring[found & (WINDOW - 1)], it, sights)
-            if keep_rows:
-                row += 1
-            else:
-                segment.copy_row = -1
-        it.time_ns = segment.time_ns
-        it.seq, it.ack, it.hash, it.vantage = segment.seq, segment.ack, value, vantage
-        it.previous = previous
-        it.untagged = segment.untagged
-        it.checksum, it.ip_id, it.side = segment.raw_checksum, segment.ip_id, segment.side
+            segment.copy_row = -1
+    it.time_ns = segment.time_ns
+    it.seq, it.ack, it.hash, it.vantage = segment.seq, segment.ack, value, vantage
+    it.previous = previous
+    it.untagged = segment.untagged
+    it.checksum, it.ip_id, it.side = segment.raw_checksum, segment.ip_id, segment.side
+    return row
 
 
 @part

@@ -27,7 +27,7 @@ from analyzer.tracker import packets, zeek, zeek_outcome
 from analyzer.tracker.anomalies import WITHDRAWN, Detail, Kind
 from analyzer.tracker.outcome import ANOMALIES_PER_FLOW, conclude, count_due, in_order_of_time
 from analyzer.tracker.quoted import find_quoted
-from analyzer.tracker.replay import replay
+from analyzer.tracker.replay import Ways, replay
 from analyzer.tracker.timers import timers
 
 if TYPE_CHECKING:
@@ -116,14 +116,13 @@ class Tracking:
         self.log = logs.with_room(self.log, more + len(batch.steps), ahead)
         self.options = packets.options_with_room(self.options, more, ahead)
         self.replayed += more
-        if self.settings.copies != "keep":
-            rows = self.settings.copies == "mark"
-            copies.find_copies(batch.segments, more, self.sights, self.rows, rows)
         self.words = zeek.with_room(self.words, more, len(self.connections.flows))
-        replay(
-            *(batch.segments, batch.sacks, more, self.connections, self.words),
-            *(self.log, self.options, self._timers, self.settings.zeek_timeouts, self.settings.zeek_checksums),
+        settings = self.settings
+        ways = Ways(
+            settings.copies != "keep", settings.copies == "mark", settings.zeek_timeouts, settings.zeek_checksums
         )
+        states = (self.connections, self.sights, self.words, self.log, self.options, self._timers)
+        replay(batch.segments, batch.sacks, more, self.rows, ways, *states)
         logs.note_steps(batch.steps, self.log)
 
     def write(self, batch: SegmentBatch, expected: int | None = None) -> None:

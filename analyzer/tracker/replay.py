@@ -7,7 +7,7 @@ in ``opening`` and ``closing``; where the event leads stands in the table of ``s
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from analyzer.flows.connection import (
     MARK_FORGED,
     MARK_MIDSTREAM,
 )
-from analyzer.flows.copies import join, root_pair
+from analyzer.flows.copies import join, look_for_copy, root_pair
 from analyzer.flows.incarnation import client_side, end_of_source, find_incarnation, stream_of
 from analyzer.flows.sequence import before, relative
 from analyzer.kernel import kernel, part, seldom
@@ -50,18 +50,28 @@ _NO_DETAIL = int(Detail.NONE)
 _AFTER_CLOSE, _ALIVE, _IN_TIME_WAIT = int(Detail.AFTER_CLOSE), int(Detail.EARLIER_ALIVE), int(Detail.EARLIER_TIME_WAIT)
 
 
+class Ways(NamedTuple):
+    """What the settings ask of the replay."""
+
+    find_copies: bool  #: whether other sights of a packet are looked for
+    keep_copies: bool  #: whether they have rows of their own
+    zeek_splits: bool  #: whether a flow ends where Zeek ends its connection
+    zeek_checksums: bool  #: whether Zeek leaves out what is damaged
+
+
 @kernel
 def replay(
     segments: Any,
     sacks: Any,
     filled: int,
+    row: int,
+    ways: Ways,
     connections: Any,
+    sights: Any,
     words: Any,
     log: Any,
     options: Any,
     timers: Any,
-    splits: bool,
-    checksums: bool,
 ) -> None:
     """Replay a batch.
 
@@ -69,19 +79,22 @@ def replay(
     ----------
     segments : array of SEGMENT, sacks : uint32 array (n, 8), filled : int
         The batch as ``decode`` and ``find_pairs`` left it; takes what is found out of each segment.
-    connections : Connections, words : Words, log : Log, options : OptionColumns
+    row : int
+        The row of `packets` that the batch begins with.
+    ways : Ways
+        What the settings ask for.
+    connections : Connections, sights : Sights, words : Words, log : Log, options : OptionColumns
         What is kept and written; all have room for the batch.
     timers : Timers
         Durations in nanoseconds.
-    splits : bool
-        Whether a flow ends where Zeek ends its connection.
-    checksums : bool
-        Whether Zeek leaves out what is damaged.
     """
     for i in range(filled):
         segment = segments[i]
         pair = connections.pairs[segment.pair]
         stream = stream_of(segment, connections.pairs[segment.untagged], connections.counts)
+        segment.copy_of = 0
+        if ways.find_copies:
+            row = look_for_copy(segment, sights, row, ways.keep_copies)
         if segment.copy_of and segment.copy_pair != segment.pair:
             join(segment.pair, segment.copy_pair, connections.pairs)
         if pair.joined:
@@ -97,7 +110,9 @@ def replay(
         # Of a damaged segment nothing is believed but its addresses: it opens no other connection.
         number = pair.flow - 1
         if number < 0 or not damaged:
-            number = find_split(segment, pair, words) if splits else find_incarnation(segment, pair, connections)
+            number = (
+                find_split(segment, pair, words) if ways.zeek_splits else find_incarnation(segment, pair, connections)
+            )
         if number < 0:
             number = _new_flow(segment, pair, stream, connections, log)
         flow = connections.flows[number]
@@ -111,7 +126,7 @@ def replay(
             whole = damaged = False
         if segment.checksum & WHICH == _WRONG_CHECKSUM:
             note_checksum(segment, whole, damaged, me.endpoint, number, connections, log)
-        follow(segment, number, words, damaged and checksums, splits)
+        follow(segment, number, words, damaged and ways.zeek_checksums, ways.zeek_splits)
         seq, ack = _relative_numbers(segment, flow, number, me, you, damaged, log)
         window = _scaled_window(segment, me, you)
         step, repeated = NO_STEP, False
