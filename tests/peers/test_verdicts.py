@@ -58,7 +58,7 @@ def as_tshark_says(path, empty) -> list[tuple]:
 
 
 def as_we_say(path) -> list[tuple]:
-    packets = analyzer.read(path).packets.reset_index()
+    packets = analyzer.read(path, copies="keep").packets.reset_index()
     columns = ["frame", "stream", "acks_frame", "bytes_in_flight", "rtt", "analysis"]
     told = packets[columns].astype(object)
     told = told.where(packets[columns].notna(), None)
