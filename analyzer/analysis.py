@@ -254,6 +254,41 @@ class Flow:
         """What went wrong in it."""
         return self._analysis.anomalies[(self._analysis.anomalies["flow"] == self.number).fillna(False)]
 
+    def dissect(self) -> list[Any]:
+        """Return its packets with all layers dissected: pyshark's packets, in their order.
+
+        The installed tshark reads the capture file for it; this works in a notebook too.
+
+        Returns
+        -------
+        list of pyshark.packet.packet.Packet
+            ``packet.tcp.flags_str``, ``packet.http.request_uri``, ... as pyshark names them.
+
+        Raises
+        ------
+        MissingDependency
+            If tshark or pyshark is not installed.
+        CaptureError
+            If the analysis does not come from one capture file that tshark reads.
+
+        Examples
+        --------
+        >>> packets = analysis.flow(3).dissect()  # doctest: +SKIP
+        >>> packets[0].tcp.window_size  # doctest: +SKIP
+        """
+        from analyzer.peers.wireshark import dissected, one_file
+
+        frames = self.packets.index
+        ports = (self.row["client_port"], self.row["server_port"])
+        about = [
+            f"frame.number >= {frames.min()}",
+            f"frame.number <= {frames.max()}",
+            *(f"tcp.port == {p}" for p in ports),
+        ]
+        wanted = set(frames.tolist())
+        packets = dissected(one_file(self._analysis.capture.files), " && ".join(about))
+        return [packet for packet in packets if int(packet.number) in wanted]
+
     def __repr__(self) -> str:
         """Return its head line and a line a segment."""
         from analyzer.views import lines

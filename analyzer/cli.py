@@ -23,6 +23,7 @@ from analyzer.command_words import split
 from analyzer.errors import AnalyzerError, FilterError
 from analyzer.host_commands import print_states, sockets, sockstat
 from analyzer.live_options import listening, open_session, say_counts
+from analyzer.peer_commands import verify
 from analyzer.settings import Settings
 from analyzer.views.terminal import (
     FORMATS,
@@ -80,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         cut = words.index("--")
         words, after = words[:cut], words[cut + 1 :]
     try:
-        commands.main(args=words, prog_name="analyzer", standalone_mode=False, obj=after)
+        said = commands.main(args=words, prog_name="analyzer", standalone_mode=False, obj=after)
     except Stop as stop:
         return stop.code
     except click.ClickException as error:
@@ -100,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.flags.dev_mode:
             raise
         return talk(f"internal error: {type(error).__name__}: {error} ({_place(error)}): please report it", 1)
-    return 0
+    return said if isinstance(said, int) else 0  # what a command has said to its context's exit
 
 
 def _place(error: BaseException) -> str:
@@ -438,3 +439,4 @@ def live(after: list[str] | None, /, words: tuple[str, ...], count: int | None, 
 
 commands.add_command(sockets)
 commands.add_command(sockstat)
+commands.add_command(verify)

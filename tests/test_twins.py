@@ -121,12 +121,27 @@ HEADER = ("frame", "version", "source", "destination", "sport", "dport", "seq", 
 """What is read of a quoted segment too."""
 
 
+TROUBLES = {0: "", kernels.HEADER_CUT: "cut", kernels.HEADER_BOGUS: "bogus", kernels.HEADER_LONG: "long"}
+
+
 def as_twin_says(segment: Segment) -> dict[str, object]:
     said = {name: getattr(segment, name) for name in HEADER}
     said |= {"vlan_key": stack_key(segment.tags), "tunnel": segment.tunnel or 0, "in_a_tunnel": bool(segment.path)}
     if segment.icmp is not None:
         return said | {f"icmp_{name}": value for name, value in vars(segment.icmp).items()}
-    names = ("ack", "window", "length", "ip_id", "ttl", "truncated", "overlapping", "checksum", "ip_checksum_wrong")
+    names = (
+        "ack",
+        "window",
+        "length",
+        "seglen",
+        "header_trouble",
+        "ip_id",
+        "ttl",
+        "truncated",
+        "overlapping",
+        "checksum",
+        "ip_checksum_wrong",
+    )
     said |= {name: getattr(segment, name) for name in names} | vars(segment.options)
     loopback = segment.loopback if segment.outgoing is not None else None
     return said | {"vlan": segment.tags[-1] if segment.tags else None, "loopback": loopback}
@@ -169,7 +184,11 @@ def as_kernel_says(row: np.void, edges: np.ndarray) -> dict[str, object]:
         "sack_permitted": bool(options & kernels.OPTION_SACK_PERMITTED),
         "sack": edges[: 2 * values["sack_blocks"]].tolist() if has_sack else None,
         "timestamps": (values["tsval"], values["tsecr"]) if has_timestamps else None,
+        "seglen": unless_negative("seglen"),
+        "header_trouble": TROUBLES[values["header_trouble"]],
         "fast_open": bool(options & kernels.OPTION_FAST_OPEN),
+        "fast_open_cookie": bool(options & kernels.OPTION_COOKIE),
+        "mptcp_key": bool(options & kernels.OPTION_MPTCP_KEY),
         "mptcp": {subtype for subtype in range(16) if values["mptcp"] >> subtype & 1},
         "md5": bool(options & kernels.OPTION_MD5),
         "ao": bool(options & kernels.OPTION_AO),

@@ -32,6 +32,8 @@ class SegmentBatch:
         Pairs that the flow table knew once these segments had theirs.
     addresses : int
         Addresses that it knew then.
+    first_row, streams : int
+        The row of the packets' columns where the first of them went, and Wireshark's streams up to the last.
     last_ns : int
         Time of the latest of those records.
     steps : array of STEP
@@ -50,7 +52,7 @@ class SegmentBatch:
         self.sacks = np.zeros((0, 8), np.uint32)
         self.steps = np.zeros(0, STEP)
         self.skipped = np.zeros(len(Skipped), np.int64)
-        self.filled = self.records = self.pairs = self.addresses = self.last_ns = 0
+        self.filled = self.records = self.pairs = self.addresses = self.first_row = self.streams = self.last_ns = 0
 
     def decode(self, records: Records) -> None:
         """Take in a batch of records; what was in the batch before is gone."""

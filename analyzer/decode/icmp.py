@@ -66,5 +66,7 @@ def quoted_segment(data: Any, offset: int, end: int, segment: Any) -> bool:
     segment.ack = 0
     segment.flags = 0
     segment.length = 0
+    segment.seglen = -1
+    segment.header_trouble = 0
     segment.options = 0
     return True

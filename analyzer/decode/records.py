@@ -125,7 +125,7 @@ def _walk(
             if segment.quoted:
                 return _ICMP_ERROR if quoted_segment(data, offset, end, segment) else _NOT_TCP
             # Padding behind the datagram is never part of it: neither of the payload nor of the options.
-            verdict = tcp(data, offset, min(end, offset + length), length, segment, sack)
+            verdict = tcp(data, offset, min(end, offset + length), length, wire_end - offset, segment, sack)
             if checksums and verdict == DECODED and offset + length <= end and not segment.unsummed:
                 segment.checksum |= tcp_checksum(data, offset, length, segment)
             return verdict

@@ -20,6 +20,7 @@ SEGMENT = np.dtype(
         ("tsval", np.uint32),
         ("tsecr", np.uint32),
         ("length", np.int32),  # payload bytes, from the IP header
+        ("seglen", np.int32),  # what Wireshark takes for that: not beyond the frame's end, -1 where it does not know
         ("tunnel_key", np.uint64),  # the way through tunnels to the segment, 0 without: part of the flow's key
         ("fragment_id", np.uint32),
         ("fragment_offset", np.int32),
@@ -58,6 +59,7 @@ SEGMENT = np.dtype(
         ("loopback", np.uint8),  # cooked captures: on the loopback interface
         ("wscale", np.int8),  # -1: no such option
         ("sack_blocks", np.uint8),
+        ("header_trouble", np.uint8),  # HEADER_
         ("source", np.int32),  # flows: numbers of the addresses
         ("destination", np.int32),
         ("side", np.uint8),  # flows: 0 where the source is the pair's first end
@@ -77,6 +79,7 @@ SEGMENT = np.dtype(
         ("copy_of", np.int64),  # frame of the first sight of the same packet, 0: this is it
         ("copy_row", np.int64),  # and its row; -1: this one has none
         ("copy_pair", np.int32),  # and its pair
+        ("another_stream", np.uint8),  # flows: 1 where its SYN opened a stream on the ports of an earlier one
         # what the replay found out
         ("relative_seq", np.int64),
         ("relative_ack", np.int64),
@@ -106,6 +109,13 @@ OPTION_MD5 = 128
 OPTION_AO = 256
 OPTION_USER_TIMEOUT = 512
 OPTION_MALFORMED = 1024
+OPTION_COOKIE = 2048  # fast open with a cookie, not only the request for one
+OPTION_MPTCP_KEY = 4096  # MP_CAPABLE with a key
+
+# SEGMENT.header_trouble: what keeps Wireshark from showing what it found out.
+HEADER_CUT = 1  # the snap length cut the options
+HEADER_BOGUS = 2  # a length below 20
+HEADER_LONG = 3  # a length beyond the segment's
 
 #: Options that make a row of the options frame; timestamps are columns of the packets.
 OPTION_ROW = (

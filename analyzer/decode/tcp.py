@@ -10,11 +10,16 @@ from typing import Any
 
 from analyzer.decode.bytes import u8, u16, u32
 from analyzer.decode.segment import (
+    HEADER_BOGUS,
+    HEADER_CUT,
+    HEADER_LONG,
     OPTION_AO,
+    OPTION_COOKIE,
     OPTION_FAST_OPEN,
     OPTION_MALFORMED,
     OPTION_MD5,
     OPTION_MPTCP,
+    OPTION_MPTCP_KEY,
     OPTION_MSS,
     OPTION_SACK,
     OPTION_SACK_PERMITTED,
@@ -31,10 +36,11 @@ DECODED = -1
 
 
 @part
-def tcp(data: Any, start: int, end: int, length: int, segment: Any, sack: Any) -> int:
+def tcp(data: Any, start: int, end: int, length: int, wire: int, segment: Any, sack: Any) -> int:
     """Read a TCP header at data[start:end] of a datagram that has length transport bytes.
 
-    sack (8,) takes up to four blocks, left and right edges by turns. Returns DECODED or why not (Skipped).
+    wire: as many of them as the frame on the wire had. sack (8,) takes up to four blocks, left and right edges by turns.
+    Returns DECODED or why not (Skipped).
     """
     if end - start < 20 or length < 20:
         return _TCP_CUT
@@ -49,6 +55,13 @@ def tcp(data: Any, start: int, end: int, length: int, segment: Any, sack: Any) -
     segment.header = header
     # A header length below 20 is nonsense: where the text begins is not known, so there is none.
     segment.length = max(length - header, 0) if header >= 20 else 0
+    reported = min(length, wire)
+    segment.seglen = reported - header if header <= reported else -1
+    segment.header_trouble = 0
+    if header > reported:
+        segment.header_trouble = HEADER_LONG
+    elif header < 20:
+        segment.header_trouble = HEADER_BOGUS
     segment.options = 0
     segment.mptcp = 0
     segment.mss = -1
@@ -56,17 +69,24 @@ def tcp(data: Any, start: int, end: int, length: int, segment: Any, sack: Any) -
     segment.user_timeout = -1
     segment.sack_blocks = 0
     if header > 20:
-        _options(data, start + 20, min(start + min(header, length), end), segment, sack)
+        ended = _options(data, start + 20, min(start + min(header, length), end), segment, sack)
+        if not ended and end - start < header <= reported:
+            segment.header_trouble = HEADER_CUT
     return DECODED
 
 
 @part
-def _options(data: Any, offset: int, end: int, segment: Any, sack: Any) -> None:
-    """Walk the options; one whose length is wrong ends the walk, as nothing behind it can be trusted."""
+def _options(data: Any, offset: int, end: int, segment: Any, sack: Any) -> bool:
+    """Walk the options; one whose length is wrong ends the walk, as nothing behind it can be trusted.
+
+    Returns whether the list's own end was found.
+    """
     found = 0
+    ended = False
     while offset < end:
         kind = data[offset]
         if kind == 0:
+            ended = True
             break
         if kind == 1:
             offset += 1
@@ -97,9 +117,14 @@ def _options(data: Any, offset: int, end: int, segment: Any, sack: Any) -> None:
             (kind == 253 or kind == 254) and size >= 4 and u16(data, offset + 2) == _EXPERIMENT_FAST_OPEN
         ):
             found |= OPTION_FAST_OPEN
+            if size > (2 if kind == 34 else 4):
+                found |= OPTION_COOKIE
         elif kind == 30 and size >= 3:
             found |= OPTION_MPTCP
-            segment.mptcp |= 1 << (u8(data, offset + 2) >> 4)
+            subtype = u8(data, offset + 2) >> 4
+            segment.mptcp |= 1 << subtype
+            if subtype == 0 and (size == 12 or size == 20 or size == 22 or size == 24):
+                found |= OPTION_MPTCP_KEY
         elif kind == 19 and size == 18:
             found |= OPTION_MD5
         elif kind == 29 and size >= 4:
@@ -110,3 +135,4 @@ def _options(data: Any, offset: int, end: int, segment: Any, sack: Any) -> None:
             segment.user_timeout = (value & 0x7FFF) * 60 if value & 0x8000 else value
         offset += size
     segment.options = found
+    return ended

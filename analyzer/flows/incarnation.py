@@ -96,7 +96,9 @@ def stream_of(segment: Any, pair: Any, counts: Any) -> int:
     mine = 1 << segment.side
     base = pair.a_base if segment.side == 0 else pair.b_base
     opens = flags & SYN and not flags & ACK and pair.bases & mine and base != segment.seq
+    segment.another_stream = 0
     if pair.stream == 0 or (opens and not segment.quoted):
+        segment.another_stream = pair.stream != 0
         counts[1] += 1
         pair.stream = counts[1]
         pair.bases = 0

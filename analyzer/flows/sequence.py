@@ -44,3 +44,26 @@ def on_wire(number: Any) -> Any:
 def wraps(number: Any) -> bool:
     """Whether a number has grown beyond its 32 bits."""
     return number >= _SPACE
+
+
+@part
+def behind(number: Any, octets: Any) -> Any:
+    """The 32-bit number so many octets behind this one."""
+    return np.uint32((np.int64(number) + octets) & (_SPACE - 1))
+
+
+@part
+def offset(number: Any, base: Any) -> Any:
+    """How far a number lies ahead of a base as Wireshark counts: 0 .. 2**32 - 1, and then from 0 again."""
+    return (np.int64(number) - np.int64(base)) & (_SPACE - 1)
+
+
+@part
+def is_after(number: Any, other: Any) -> Any:
+    """Wireshark's GT_SEQ: what is half the space away is after, both ways."""
+    return offset(other, number) >= _HALF
+
+
+def in_32_bits(numbers: Any) -> Any:
+    """Relative numbers as tshark prints them: it has no more bits."""
+    return numbers % _SPACE

@@ -23,7 +23,7 @@ from analyzer.frames.columns import made
 from analyzer.frames.quality import quality
 from analyzer.settings import Settings
 from analyzer.tracker import log as logs
-from analyzer.tracker import packets, zeek, zeek_outcome
+from analyzer.tracker import packets, verdicts, zeek, zeek_outcome
 from analyzer.tracker.anomalies import WITHDRAWN, Detail, Kind
 from analyzer.tracker.outcome import ANOMALIES_PER_FLOW, conclude, count_due, in_order_of_time
 from analyzer.tracker.quoted import find_quoted
@@ -77,7 +77,8 @@ class Tracking:
         self.columns = packets.new_columns(0)
         self.options = packets.new_options()
         self.words = zeek.new_words()
-        self.located = self.replayed = self.rows = 0
+        self.verdicts = verdicts.new_verdicts()
+        self.located = self.replayed = self.judged = self.rows = 0
         self.last_ns = 0
         self._processes: list[tuple[Rows, Rows]] = []  #: frames and process ids, of the batches that have any
 
@@ -88,6 +89,7 @@ class Tracking:
         self.locate(self._batch)
         self.replay(self._batch)
         self.write(self._batch)
+        self.judge(self._batch)
 
     def note(self, records: Records) -> None:
         """Keep which process each record belongs to; most captures do not know."""
@@ -95,8 +97,9 @@ class Tracking:
             known = records.process >= 0
             self._processes.append((records.frame[known], records.process[known]))
 
-    # The three steps of a batch. ``locate`` keeps to the flow table, the others keep away from it: so a thread of its own
-    # may read, decode and locate the next batch while this one is replayed and written.
+    # The four steps of a batch. ``locate`` keeps to the flow table, ``judge`` to the verdicts and their columns, and the
+    # others keep away from both: so a thread of its own may judge the batch before, and read, decode and locate the next
+    # one, while this one is replayed and written. Columns must not grow while they are judged.
 
     def locate(self, batch: SegmentBatch, expected: int | None = None) -> None:
         """Find each segment's pair. expected: about how many records the capture has in all, where that is known."""
@@ -131,8 +134,18 @@ class Tracking:
         if needed > len(self.columns.time_ns):
             room = max(needed, _FIRST_ROOM, 3 * self.rows // 2, int(_SLACK * (expected or 0)))
             self.columns = packets.grown(self.columns, self.rows, room)
+        batch.first_row, batch.streams = self.rows, int(self.connections.counts[1])
         copies_too = self.settings.copies != "drop"
         self.rows = packets.write_rows(batch.segments, batch.filled, self.columns, self.rows, copies_too)
+
+    def judge(self, batch: SegmentBatch, expected: int | None = None) -> None:
+        """Write Wireshark's verdicts beside the packets' columns."""
+        self.judged += batch.filled
+        ahead = self._ahead(self.judged, expected)
+        self.verdicts = verdicts.with_room(self.verdicts, batch.filled, batch.streams, ahead)
+        found = verdicts.found_in(self.columns)
+        copies_too = self.settings.copies != "drop"
+        verdicts.judge(batch.segments, batch.sacks, batch.filled, self.verdicts, found, batch.first_row, copies_too)
 
     @staticmethod
     def _ahead(done: int, expected: int | None) -> float:
@@ -162,6 +175,8 @@ class Tracking:
         due = count_due(self.connections.ends, 2 * flows, self.last_ns)
         self.log = logs.with_room_for(self.log, due, flows * ANOMALIES_PER_FLOW)
         conclude(self.connections, self.last_ns, self.log)
+        bases = self.verdicts.ways["base"].copy()
+        verdicts.read_again(self.verdicts, bases, verdicts.found_in(self.columns))
         count = int(self.log.counts[0])
         timer_rows = self.log.transitions[:count]
         timer_rows = timer_rows[timer_rows["frame"] == 0]
@@ -185,7 +200,9 @@ class Tracking:
         )
         log = self.log
         copy.log = logs.Log(log.transitions.copy(), log.anomalies.copy(), log.counts.copy(), log.icmp.copy())
-        copy.columns, copy.options, copy.rows, copy.last_ns = self.columns, self.options, self.rows, self.last_ns
+        copy.columns = packets.between(self.columns, 0, self.rows)
+        copy.columns = copy.columns._replace(analysis=copy.columns.analysis.copy(), written=self.columns.written.copy())
+        copy.verdicts, copy.rows, copy.last_ns = self.verdicts, self.rows, self.last_ns
         copy.options = self.options._replace(counts=self.options.counts.copy())
         copy.words = self.words
         return copy
@@ -256,24 +273,31 @@ def analyse(source: Source, settings: Settings | None = None, progress: Progress
         tracking.locate(batch, source.size_hint)
         return batch
 
-    # A second thread reads ahead while this one replays: the kernels need no interpreter lock.
+    # A second thread judges behind and reads ahead while this one replays: the kernels need no interpreter lock.
     fragments = new_fragments()
     checksums = tracking.settings.checksums
     now, then = (SegmentBatch(fragments, tracking.clock, checksums=checksums) for _ in range(2))
     with concurrent.futures.ThreadPoolExecutor(1) as beside:
         coming = beside.submit(next_batch, then)
+        judged: concurrent.futures.Future[None] | None = None
         while (batch := coming.result()) is not None:
             now, then = batch, now
             coming = beside.submit(next_batch, then)
             tracking.replay(now, source.size_hint)
+            if judged is not None:
+                judged.result()
             tracking.write(now, source.size_hint)
+            judged = beside.submit(tracking.judge, now, source.size_hint)
             if progress is not None:
                 progress(source.progress, source.info.records)
+        if judged is not None:
+            judged.result()
     tracking.conclude()
     return _frames(tracking, source.info)
 
 
 def _frames(tracked: Tracking, info: CaptureInfo) -> Frames:
+    tracked.verdicts = verdicts.new_verdicts()  # what they were found with is not needed any more
     used = tracked.table.addresses[: int(tracked.table.counts[1])]
     names = addresses.AddressWords(used)
     connections, pairs = tracked.connections, tracked.table.pairs

@@ -161,6 +161,13 @@ def indexed(values: Array, name: str) -> Made:
     return make
 
 
+def numbers_or_na(numbers: Array) -> Made:
+    """An optional column of which 0 stands for none."""
+    if is_constant(numbers):
+        return no_integers(len(numbers), numbers.dtype)
+    return frames_or_na(numbers)
+
+
 def narrow(codes: Array, categories: int) -> Array:
     """Codes in the narrowest dtype that pandas would give them."""
     for dtype in (np.int8, np.int16):

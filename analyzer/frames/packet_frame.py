@@ -95,10 +95,10 @@ def packets(
         "server_proven": proven[1],
         "step": c.words(columns.step[:rows], v.STEPS),
         "step_repeat": c.optional(columns, "step_repeat", rows),
-        "analysis": c.constant(0, rows, np.uint32),
-        "rtt": c.constant(np.nan, rows, np.float64),
-        "acks_frame": c.no_integers(rows, np.int64),
-        "bytes_in_flight": c.no_integers(rows, np.int64),
+        "analysis": c.optional(columns, "analysis", rows),
+        "rtt": _rtt(columns, rows),
+        "acks_frame": c.numbers_or_na(c.optional(columns, "acks_frame", rows)),
+        "bytes_in_flight": c.numbers_or_na(c.optional(columns, "bytes_in_flight", rows)),
         "interface": _interfaces(columns, rows, info),
         "copy_of": c.no_integers(rows, np.int64) if c.is_constant(copy_of) else c.integers(copy_of, copy_of == 0),
         "tunnel": _tunnels(c.optional(columns, "tunnel", rows)),
@@ -114,6 +114,15 @@ def packets(
         if process is not None:
             data["process"] = process
     return c.Plan(data, _index(frame_ahead, before))
+
+
+def _rtt(columns: PacketColumns, rows: int) -> Any:
+    """Round trips, NaN for none, in place: what is later written there has nothing yet."""
+    rtt = c.optional(columns, "rtt", rows)
+    if c.is_constant(rtt):
+        return c.constant(np.nan, rows, np.float64)
+    rtt[rtt == 0] = np.nan
+    return rtt
 
 
 def _frames(ahead: Any, before: int) -> Any:

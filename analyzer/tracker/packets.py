@@ -60,6 +60,10 @@ class PacketColumns(NamedTuple):
     file: npt.NDArray[np.int32]
     file_frame: npt.NDArray[np.uint32]  #: 0: the frame itself
     copy_of: npt.NDArray[np.int64]  #: frame of the first sight
+    analysis: npt.NDArray[np.uint32]  #: Wireshark's verdicts, which ``verdicts`` writes with the three behind
+    acks_frame: npt.NDArray[np.int64]
+    rtt: npt.NDArray[np.float64]
+    bytes_in_flight: npt.NDArray[np.int64]
     written: npt.NDArray[np.uint8]  #: (optional columns,): whether there is anything but zero
 
 
@@ -75,7 +79,8 @@ _DTYPES: dict[str, type[np.generic]] = {
 _OPTIONAL: dict[str, type[np.generic]] = {
     "frame_ahead": np.int64, "stream_ahead": np.int32, "step_repeat": np.bool_, "no_ack": np.bool_, "no_timestamps": np.bool_,
     "no_ip_id": np.bool_, "outgoing": np.int8, "vlan": np.int16, "tunnel": np.uint8, "truncated": np.bool_, "interface": np.int32,
-    "ifindex": np.int32, "file": np.int32, "file_frame": np.uint32, "copy_of": np.int64,
+    "ifindex": np.int32, "file": np.int32, "file_frame": np.uint32, "copy_of": np.int64, "analysis": np.uint32,
+    "acks_frame": np.int64, "rtt": np.float64, "bytes_in_flight": np.int64,
 }  # fmt: skip
 
 
@@ -96,6 +101,12 @@ def new_columns(room: int) -> PacketColumns:
 def is_written(columns: PacketColumns, name: str) -> bool:
     """Whether an optional column has anything but its usual value."""
     return bool(columns.written[tuple(_OPTIONAL).index(name)])
+
+
+def places(columns: PacketColumns, names: tuple[str, ...]) -> npt.NDArray[np.uint8]:
+    """The places in ``written`` of optional columns, which stand next to one another in ``_OPTIONAL``."""
+    first = tuple(_OPTIONAL).index(names[0])
+    return columns.written[first : first + len(names)]
 
 
 def grown(columns: PacketColumns, used: int, room: int) -> PacketColumns:

@@ -106,7 +106,7 @@ def walk(way: Way, fragments: Fragments) -> Segment:
 
 
 def whole_segment(way: Way) -> Segment:
-    header = tcp(way.data, way.length)
+    header = tcp(way.data, way.length, way.wire)
     if header is None:
         raise Skip(Skipped.TCP_CUT)
     ip = way.ip

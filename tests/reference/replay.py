@@ -26,6 +26,7 @@ from tests.reference.quality import Quality, is_super_segment
 from tests.reference.record import Record
 from tests.reference.reset import rst
 from tests.reference.segment import ACK, FIN, RST, SYN, Options, Segment
+from tests.reference.verdicts import Verdict, Wireshark
 
 
 @dataclass
@@ -43,6 +44,7 @@ class PacketRow:
     step_repeat: bool
     states: tuple[State, State]  #: client's, server's
     proven: tuple[bool, bool]
+    verdict: Verdict | None = None  #: Wireshark's; a copy has none
     copy_of: int | None = None  #: the frame of the first sight
 
 
@@ -64,6 +66,7 @@ class Replay:
     options: list[OptionRow] = field(default_factory=list)
     log: Log = field(default_factory=Log)
     fragments: Fragments = field(default_factory=Fragments)
+    wireshark: Wireshark = field(default_factory=Wireshark)
     skipped: Counter = field(default_factory=Counter)
     quality: Quality = field(default_factory=Quality)
     local: dict[tuple[int, int], set[str]] = field(default_factory=dict)  #: address -> where it was seen to lie
@@ -94,6 +97,7 @@ class Replay:
         self.quality.conclude(self.log)
         conclude(self.flows, self.last_ns, self.log)
         icmp.find_quoted(self.log.anomalies, self.packets)
+        self.wireshark.second_pass()
 
     def take(self, segment: Segment) -> None:
         """Take in one segment."""
@@ -104,7 +108,9 @@ class Replay:
         tags = stack_key(segment.tags) if self.settings.vlan_in_key else None
         tunnels = segment.path if self.settings.tunnel_in_key else ()
         pair = self.pairs.setdefault((*addresses, tags, tunnels), Pair(segment.version, places))
-        stream = self.stream_of(segment, side, self.conversations.setdefault(addresses, Conversation()))
+        conversation = self.conversations.setdefault(addresses, Conversation())
+        before_it = conversation.stream
+        stream = self.stream_of(segment, side, conversation)
         if segment.icmp is not None:
             self.sights.tell(addresses)
             self.icmp_error(segment, side, pair.root)
@@ -148,12 +154,14 @@ class Replay:
             seen.note(Kind.OVERLAPPING_FRAGMENTS)
         if segment.options.worth_a_row:
             self.options.append(OptionRow(segment, relative_blocks(segment, you)))
+        another = before_it is not None and before_it != stream
+        verdict = self.wireshark.take(segment, side, stream, another)
         step, repeated = mark or (None, False)
         ends = [living_end(flow, which, pair) for which in (0, 1)]
         self.packets.append(
             PacketRow(
                 segment, flow, stream, me is flow.client, seq, ack, window, step, repeated,
-                (ends[0].state, ends[1].state), (ends[0].proven, ends[1].proven),
+                (ends[0].state, ends[1].state), (ends[0].proven, ends[1].proven), verdict,
             )
         )  # fmt: skip
         self.rows_by_frame[segment.frame] = self.packets[-1]
@@ -163,7 +171,7 @@ class Replay:
         self.copies += 1
         if self.settings.copies == "mark":
             first = self.rows_by_frame[sight.first.frame]
-            self.packets.append(replace(first, segment=segment, stream=stream, copy_of=sight.first.frame))
+            self.packets.append(replace(first, segment=segment, stream=stream, copy_of=sight.first.frame, verdict=None))
         flow = find_incarnation(segment, side, pair)
         if flow is None:
             return

@@ -23,6 +23,7 @@ from tests.reference.connection import Change, End, Flow
 from tests.reference.copies import translated
 from tests.reference.machine import Anomaly
 from tests.reference.replay import OptionRow, PacketRow, Replay
+from tests.reference.verdicts import Verdict, bits
 
 Row = dict[str, Any]
 PATH_STEPS = 16
@@ -120,13 +121,21 @@ def packet(row: PacketRow, shown: Shown) -> Row:
         "server_proven": row.proven[server],
         "step": None if row.step is None else STEP_WORDS[row.step],
         "step_repeat": row.step_repeat,
-        "analysis": 0,
-        "rtt": None,
-        "acks_frame": None,
-        "bytes_in_flight": None,
+        **verdict(row.verdict),
         "interface": None,
         "tunnel": None if segment.tunnel is None else TUNNEL_WORDS[segment.tunnel],
         "copy_of": row.copy_of,
+    }
+
+
+def verdict(found: Verdict | None) -> Row:
+    if found is None or found.segment.header_trouble:
+        return {"analysis": 0, "rtt": None, "acks_frame": None, "bytes_in_flight": None}
+    return {
+        "analysis": bits(found.flags),
+        "rtt": found.rtt_ns / 1e9 if found.rtt_ns else None,
+        "acks_frame": found.frame_acked or None,
+        "bytes_in_flight": found.bytes_in_flight or None,
     }
 
 

@@ -23,6 +23,8 @@ class Options:
     sack: list[int] | None = None  #: left and right edges by turns, as on the wire
     timestamps: tuple[int, int] | None = None
     fast_open: bool = False
+    fast_open_cookie: bool = False  #: with a cookie, not only a request for one
+    mptcp_key: bool = False  #: MP_CAPABLE with a key
     mptcp: set[int] = field(default_factory=set)  #: subtypes
     md5: bool = False
     ao: bool = False
@@ -55,6 +57,8 @@ class Segment:
     flags: int
     window: int = 0
     length: int = 0  #: payload, from the IP header
+    seglen: int | None = None  #: what Wireshark takes for that: not beyond the frame's end
+    header_trouble: str = ""  #: what keeps Wireshark from showing what it found out: cut, bogus, long
     options: Options = field(default_factory=Options)
     raw_checksum: int = 0
     header: int = 0  #: octets, by itself
@@ -111,18 +115,44 @@ class Header:
     options: Options
     raw_checksum: int
     header: int
+    seglen: int | None
+    header_trouble: str
 
 
-def tcp(data: bytes, length: int) -> Header | None:
-    """Read a header from what was captured of a datagram with so many transport octets; None if it is cut below 20."""
+def tcp(data: bytes, length: int, wire: int) -> Header | None:
+    """Read a header from what was captured of a datagram with so many transport octets; None if it is cut below 20.
+
+    wire: so many of them were in the frame.
+    """
     if len(data) < 20 or length < 20:
         return None
     sport, dport, seq, ack, offset_and_flags, window, checksum = struct.unpack("!HHIIHHH", data[:18])
     header = (offset_and_flags >> 12) * 4
     # A header length below 20 is nonsense: where the text begins is not known, so there is none.
     text = max(length - header, 0) if header >= 20 else 0
-    found = options(data[20 : max(header, 20)])
-    return Header(sport, dport, seq, ack, offset_and_flags & 0x0FFF, window, text, found, checksum, header)
+    inside = data[20 : max(header, 20)]
+    reported = min(length, wire)
+    trouble = ""
+    if header > reported:
+        trouble = "long"
+    elif header < 20:
+        trouble = "bogus"
+    elif len(data) < header and not ends(inside):
+        trouble = "cut"
+    seglen = reported - header if header <= reported else None
+    flags = offset_and_flags & 0x0FFF
+    found = options(inside)
+    return Header(sport, dport, seq, ack, flags, window, text, found, checksum, header, seglen, trouble)
+
+
+def ends(data: bytes) -> bool:
+    """Whether a list of options has its end."""
+    while data and data[0] != 0:
+        size = 1 if data[0] == 1 else data[1] if len(data) > 1 else 0
+        if not 1 <= size <= len(data) or (size < 2 and data[0] != 1):
+            return False
+        data = data[size:]
+    return bool(data)
 
 
 def options(data: bytes) -> Options:
@@ -162,7 +192,10 @@ def _take(found: Options, kind: int, value: bytes) -> None:
             found.ao = True
         case 30, size if size >= 1:  # RFC 8684
             found.mptcp.add(value[0] >> 4)
-        case 34, _:  # RFC 7413
+            found.mptcp_key |= value[0] >> 4 == 0 and size in (10, 18, 20, 22)
+        case 34, size:  # RFC 7413
             found.fast_open = True
+            found.fast_open_cookie |= size > 0
         case ((253 | 254), size) if size >= 2 and value[:2] == b"\xf9\x89":  # its experiment, RFC 6994
             found.fast_open = True
+            found.fast_open_cookie |= size > 2
