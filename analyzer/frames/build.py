@@ -324,7 +324,7 @@ def _frames(tracked: Tracking, info: CaptureInfo) -> Frames:
         packet_plan = packet_frame.packets(tracked.columns, tracked.rows, names, info, moved, tracked._processes)
         tracked.columns = packets.new_columns(0)  # what became a frame lives on there; the rest is given back
         transition_plan = row_frames.transitions(transitions, flows, pairs, names)
-        flow_plan = flow_frame.flows(flows, ends, pairs, names, anomalies, words)
+        flow_plan = flow_frame.flows(flows, ends, pairs, names, anomalies, words, packet_plan)
     packet_rows, flow_rows = made(packet_plan), made(flow_plan)
     return Frames(
         packets=packet_rows,

@@ -12,6 +12,7 @@ from analyzer.flows.connection import KNOWN_SYN, KNOWN_SYN_ACK
 from analyzer.flows.translation import first_sights
 from analyzer.frames import columns as c
 from analyzer.frames import vocabulary as v
+from analyzer.frames.round_trips import round_trips
 from analyzer.tracker.anomalies import Kind
 from analyzer.tracker.zeek_history import spelled
 
@@ -25,8 +26,10 @@ Rows = npt.NDArray[np.void]
 _SECOND_NS = 1e9
 
 
-def flows(flows: Rows, ends: Rows, pairs: Rows, names: AddressWords, anomalies: Rows, zeek: Said) -> c.Plan:
-    """One row per connection incarnation; see the schema."""
+def flows(
+    flows: Rows, ends: Rows, pairs: Rows, names: AddressWords, anomalies: Rows, zeek: Said, packets: c.Plan
+) -> c.Plan:
+    """One row per connection incarnation; see the schema. packets: those that they are made of."""
     rows = len(flows)
     client, server = ends[0::2], ends[1::2]
     place, client_is_a = flows["pair"], flows["client_side"] == 0
@@ -58,8 +61,7 @@ def flows(flows: Rows, ends: Rows, pairs: Rows, names: AddressWords, anomalies: 
     data["history"] = _histories(zeek)
     originator = (zeek.orig_side != flows["client_side"]).astype(np.int8)
     data["originator"] = c.words(np.where(zeek.conn_state < 0, np.int8(-1), originator), v.ENDPOINTS)
-    for name in ("rtt_min", "rtt_median", "rtt_max"):
-        data[name] = c.constant(np.nan, rows, np.float64)
+    data |= round_trips(np.asarray(packets.data["rtt"]), np.asarray(packets.data["flow"]), rows)
     data["reused_from"] = c.integers(flows["earlier"], flows["earlier"] < 0)
     before = first_sights(flows, ends, pairs)
     data["nat_of"] = c.integers(before, before < 0)

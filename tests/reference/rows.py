@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import statistics
 from collections import Counter
 from typing import Any, NamedTuple
 
@@ -172,7 +173,7 @@ def offered(end: End, name: str) -> int | None:
     return getattr(end.options, name) if end.opened else None
 
 
-def flow_row(flow: Flow, twin: Flow | None, shown: list[Shown], kinds: Counter) -> Row:
+def flow_row(flow: Flow, twin: Flow | None, shown: list[Shown], kinds: Counter, trips_ns: list[int]) -> Row:
     (client, client_port), (server, server_port) = place(flow, 0), place(flow, 1)
     row: Row = {
         "flow": shown[flow.number].number,
@@ -215,9 +216,9 @@ def flow_row(flow: Flow, twin: Flow | None, shown: list[Shown], kinds: Counter) 
         "conn_state": flow.zeek.conn_state,
         "history": flow.zeek.history,
         "originator": ENDPOINT_WORDS[flow.zeek.orig.side != flow.client_side],
-        "rtt_min": None,
-        "rtt_median": None,
-        "rtt_max": None,
+        "rtt_min": min(trips_ns) / 1e9 if trips_ns else None,
+        "rtt_median": statistics.median(trips_ns) / 1e9 if trips_ns else None,
+        "rtt_max": max(trips_ns) / 1e9 if trips_ns else None,
         "reused_from": shown[flow.earlier.number].number if flow.earlier else None,
         "nat_of": None if twin is None else shown[twin.number].number,
     }
@@ -305,11 +306,22 @@ def frames(replay: Replay, interfaces: list[str | None], files: list[str]) -> di
             kinds.setdefault(shown[it.flow].number, Counter())[it.kind] += 1
     flows = [flow for flow in replay.flows if not flow.forged]
     twins = translated(flows)
+    rows = packets(replay, shown, interfaces, files)
+    trips: dict[int, list[int]] = {}
+    for row in rows:
+        if row["rtt"] is not None:
+            trips.setdefault(row["flow"], []).append(round(row["rtt"] * 1e9))
     return {
-        "packets": packets(replay, shown, interfaces, files),
+        "packets": rows,
         "options": [option(row) for row in replay.options],
         "flows": [
-            flow_row(flow, twins.get(flow.number), shown, kinds.get(shown[flow.number].number, Counter()))
+            flow_row(
+                flow,
+                twins.get(flow.number),
+                shown,
+                kinds.get(shown[flow.number].number, Counter()),
+                trips.get(shown[flow.number].number, []),
+            )
             for flow in flows
         ],
         "transitions": [transition(change, shown[change.flow]) for change in replay.log.changes],

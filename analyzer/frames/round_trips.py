@@ -1,0 +1,45 @@
+"""The least, the middle and the longest round trip of each connection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+_SECOND_NS = 1e9
+_TIME_BITS = 40  # nanoseconds: 18 minutes
+
+
+def round_trips(rtt: Array, flow: Array, flows: int) -> dict[str, Array]:
+    """``rtt_min``, ``rtt_median`` and ``rtt_max`` of each flow, in seconds; NaN for one without round trips.
+
+    Parameters
+    ----------
+    rtt : float64 array (n,)
+        Seconds, NaN for none, of each segment.
+    flow : int array (n,)
+        Whose it is.
+    flows : int
+        How many flows there are.
+    """
+    there = np.flatnonzero(~np.isnan(rtt))
+    of, time_ns = flow[there].astype(np.int64), np.rint(rtt[there] * _SECOND_NS).astype(np.int64)
+    if flows < 1 << 63 - _TIME_BITS and (not len(there) or (time_ns.min() >= 0 and time_ns.max() < 1 << _TIME_BITS)):
+        keys = of << _TIME_BITS | time_ns  # sorted as one number: ten times as fast as by two columns
+        keys.sort()
+        of, time_ns = keys >> _TIME_BITS, keys & ((1 << _TIME_BITS) - 1)
+    else:
+        order = np.lexsort((time_ns, of))
+        of, time_ns = of[order], time_ns[order]
+    count = np.bincount(of, minlength=flows)
+    some = np.flatnonzero(count)
+    first = (np.cumsum(count) - count)[some]
+    last = first + count[some] - 1
+    middle = (time_ns[(first + last) // 2] + time_ns[(first + last + 1) // 2]) / 2
+    found = {"rtt_min": time_ns[first], "rtt_median": middle, "rtt_max": time_ns[last]}
+    columns = {name: np.full(flows, np.nan) for name in found}
+    for name, values in found.items():
+        columns[name][some] = values / _SECOND_NS
+    return columns
