@@ -100,6 +100,11 @@ def with_room(table: FlowTable, segments: int, ahead: float = 0.0) -> FlowTable:
     return table
 
 
+def without_slots(table: FlowTable) -> FlowTable:
+    """Return the table for reading only: nothing is looked for in it any more."""
+    return table._replace(pair_slots=np.zeros(0, SLOT), address_slots=np.zeros(0, SLOT))
+
+
 def _power_of_two(least: int) -> int:
     return 1 << max(least - 1, 1).bit_length()
 

@@ -20,6 +20,7 @@ from analyzer.decode.segment import SKIPPED_WORDS, Skipped
 from analyzer.flows import connection, copies, table
 from analyzer.frames import addresses, flow_frame, packet_frame, row_frames
 from analyzer.frames.columns import made
+from analyzer.frames.compiling import compile_at_first_use
 from analyzer.frames.quality import quality
 from analyzer.settings import Settings
 from analyzer.tracker import log as logs
@@ -262,6 +263,14 @@ def analyse(source: Source, settings: Settings | None = None, progress: Progress
         As the source's batches do.
     """
     tracking = Tracking(settings)
+    _take_in(tracking, source, progress)
+    tracking.conclude()
+    return _frames(tracking, source.info)
+
+
+def _take_in(tracking: Tracking, source: Source, progress: Progress | None) -> None:
+    """Read a source to its end; what holds the batches is given back then, before the frames are made."""
+    compile_at_first_use()
     batches = source.batches()
 
     def next_batch(batch: SegmentBatch) -> SegmentBatch | None:
@@ -292,12 +301,11 @@ def analyse(source: Source, settings: Settings | None = None, progress: Progress
                 progress(source.progress, source.info.records)
         if judged is not None:
             judged.result()
-    tracking.conclude()
-    return _frames(tracking, source.info)
 
 
 def _frames(tracked: Tracking, info: CaptureInfo) -> Frames:
     tracked.verdicts = verdicts.new_verdicts()  # what they were found with is not needed any more
+    tracked.table = table.without_slots(tracked.table)
     used = tracked.table.addresses[: int(tracked.table.counts[1])]
     names = addresses.AddressWords(used)
     connections, pairs = tracked.connections, tracked.table.pairs

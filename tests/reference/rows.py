@@ -214,7 +214,7 @@ def flow_row(flow: Flow, twin: Flow | None, shown: list[Shown], kinds: Counter, 
         **both("path", path, flow),
         "completeness": flow.completeness,
         "conn_state": flow.zeek.conn_state,
-        "history": flow.zeek.history,
+        "history": flow.zeek.history or None,  # no letter yet
         "originator": ENDPOINT_WORDS[flow.zeek.orig.side != flow.client_side],
         "rtt_min": min(trips_ns) / 1e9 if trips_ns else None,
         "rtt_median": statistics.median(trips_ns) / 1e9 if trips_ns else None,

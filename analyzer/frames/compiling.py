@@ -1,0 +1,71 @@
+"""The first use of a version: two processes compile the kernels, which takes each of them the time of the replay.
+
+numba compiles under one lock, so that a thread would not help. This process compiles the replay, a second one the others,
+and leaves them in the cache. Where no such process can be had, each kernel is compiled when it is called, as ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+
+from analyzer import kernel
+
+_LONGEST_S = 120.0
+
+
+def compile_at_first_use() -> None:
+    """Compile what a read needs, if nothing of this version is compiled yet."""
+    if kernel.is_warm() or not sys.executable:
+        return
+    command = [sys.executable, "-m", "analyzer.frames.compiling"]
+    nothing = subprocess.DEVNULL
+    try:
+        others = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing)
+    except OSError:
+        return
+    from analyzer.decode.batch import SegmentBatch
+    from analyzer.frames.build import Tracking
+
+    try:
+        Tracking().replay(SegmentBatch())
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            others.wait(_LONGEST_S)
+    finally:
+        others.terminate()
+        others.wait()
+
+
+def main() -> None:
+    """Run all kernels but the readers' and the replay, on nothing."""
+    import numpy as np
+
+    from analyzer.capture.reader import Columns
+    from analyzer.capture.records import CaptureInfo, Records
+    from analyzer.decode.batch import SegmentBatch
+    from analyzer.frames.build import Tracking
+
+    tracking, batch, none = Tracking(), SegmentBatch(), Columns(1)
+    records = Records(
+        data=np.zeros(0, np.uint8),
+        offset=none.offset[:0],
+        captured=none.captured[:0],
+        wire=none.wire[:0],
+        time_ns=none.time_ns[:0],
+        interface=none.interface[:0],
+        frame=np.zeros(0, np.int64),
+        file=np.zeros(0, np.int32),
+        file_frame=np.zeros(0, np.int64),
+        process=none.process[:0],
+        links=np.zeros(0, np.int32),
+    )
+    batch.decode(records)
+    tracking.locate(batch)
+    tracking.write(batch)
+    tracking.judge(batch)
+    tracking.frames(CaptureInfo())
+
+
+if __name__ == "__main__":
+    main()
