@@ -318,6 +318,7 @@ def _frames(tracked: Tracking, info: CaptureInfo) -> Frames:
         _find_quoted(icmp, anomalies, tracked)
     anomalies = _said(anomalies, icmp)
     words = zeek_outcome.said(tracked.words, count)
+    tracked.words = zeek.new_words()
     moved = None
     forged = flows["marks"] & connection.MARK_FORGED != 0
     if forged.any():

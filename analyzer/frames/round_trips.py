@@ -25,14 +25,22 @@ def round_trips(rtt: Array, flow: Array, flows: int) -> dict[str, Array]:
         How many flows there are.
     """
     there = np.flatnonzero(~np.isnan(rtt))
-    of, time_ns = flow[there].astype(np.int64), np.rint(rtt[there] * _SECOND_NS).astype(np.int64)
-    if flows < 1 << 63 - _TIME_BITS and (not len(there) or (time_ns.min() >= 0 and time_ns.max() < 1 << _TIME_BITS)):
-        keys = of << _TIME_BITS | time_ns  # sorted as one number: ten times as fast as by two columns
+    keys, time = flow[there].astype(np.int64), rtt[there]
+    del there
+    time *= _SECOND_NS  # in place from here on: there may be many
+    np.rint(time, out=time)
+    time_ns = time.astype(np.int64)
+    del time
+    if flows < 1 << 63 - _TIME_BITS and (not len(keys) or (time_ns.min() >= 0 and time_ns.max() < 1 << _TIME_BITS)):
+        keys <<= _TIME_BITS  # sorted as one number: ten times as fast as by two columns
+        keys |= time_ns
+        del time_ns
         keys.sort()
-        of, time_ns = keys >> _TIME_BITS, keys & ((1 << _TIME_BITS) - 1)
+        of, time_ns = keys >> _TIME_BITS, keys
+        time_ns &= (1 << _TIME_BITS) - 1
     else:
-        order = np.lexsort((time_ns, of))
-        of, time_ns = of[order], time_ns[order]
+        order = np.lexsort((time_ns, keys))
+        of, time_ns = keys[order], time_ns[order]
     count = np.bincount(of, minlength=flows)
     some = np.flatnonzero(count)
     first = (np.cumsum(count) - count)[some]
