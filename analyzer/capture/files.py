@@ -125,19 +125,7 @@ class FileSource:
             info.records += count
             info.bytes += int(columns.captured[:count].sum(dtype=np.int64))
             reader.notes.hand_to(info, self._path)
-            yield Records(
-                reader.window.data,
-                columns.offset[:count],
-                columns.captured[:count],
-                columns.wire[:count],
-                columns.time_ns[:count],
-                columns.interface[:count],
-                frame[:count],
-                file[:count],
-                frame[:count],
-                columns.process[:count],
-                self._table.links,
-            )
+            yield columns.records(count, reader.window.data, frame, file, frame, self._table.links)
             if self._stopped:
                 return
         reader.notes.hand_to(info, self._path)

@@ -303,17 +303,12 @@ class FollowedSource:
         self.info.records += count
         self.info.bytes += int(columns.captured[:count].sum(dtype=np.int64))
         taken = opened.reader.taken if opened else 0
-        return Records(
+        return columns.records(
+            count,
             opened.window.data if opened else np.zeros(0, np.uint8),
-            columns.offset[:count],
-            columns.captured[:count],
-            columns.wire[:count],
-            columns.time_ns[:count],
-            columns.interface[:count],
             np.arange(begin + 1, begin + count + 1),
             np.full(count, len(self.info.files) - 1, np.int32),
             np.arange(taken - count + 1, taken + 1),
-            columns.process[:count],
             self._table.links,
         )
 

@@ -160,21 +160,7 @@ class LiveSource:
                 count, gone = 0, self._is_gone(error)
             self._count_drops()
             np.add(np.arange(1, count + 1), self.info.records, out=frame[:count])
-            records = self._selected(
-                Records(
-                    self._packets.data,
-                    columns.offset[:count],
-                    columns.captured[:count],
-                    columns.wire[:count],
-                    columns.time_ns[:count],
-                    columns.interface[:count],
-                    frame[:count],
-                    file[:count],
-                    frame[:count],
-                    columns.process[:count],
-                    self._table.links,
-                )
-            )
+            records = self._selected(columns.records(count, self._packets.data, frame, file, frame, self._table.links))
             if self._writer is not None:
                 self._writer.write(records)
             yield records

@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analyzer.capture.notes import Notes
+from analyzer.capture.records import Records
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
+
     from analyzer.capture.interfaces import InterfaceTable
     from analyzer.capture.window import Window
+
+    Bytes = npt.NDArray[np.uint8]
+    Numbers = npt.NDArray[np.int64]
+    Indices = npt.NDArray[np.int32]
 
 #: What a record walk stopped at.
 MORE, FULL, DAMAGE, SKIP, DESCRIPTION = range(5)
@@ -28,6 +35,24 @@ class Columns:
         self.time_ns = np.zeros(room, np.int64)
         self.interface = np.zeros(room, np.int32)
         self.process = np.full(room, -1, np.int32)
+
+    def records(
+        self, count: int, data: Bytes, frame: Numbers, file: Indices, file_frame: Numbers, links: Indices
+    ) -> Records:
+        """Hand on the first ``count`` records, which lie in ``data``."""
+        return Records(
+            data,
+            self.offset[:count],
+            self.captured[:count],
+            self.wire[:count],
+            self.time_ns[:count],
+            self.interface[:count],
+            frame[:count],
+            file[:count],
+            file_frame[:count],
+            self.process[:count],
+            links,
+        )
 
 
 class Reader(abc.ABC):

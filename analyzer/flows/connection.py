@@ -74,7 +74,6 @@ FLOW = np.dtype(
         ("start_ns", np.int64),
         ("end_ns", np.int64),
         ("syn_ns", np.int64),  # the last SYN before the SYN-ACK; 0 none
-        ("first_syn_ns", np.int64),
         ("synack_ns", np.int64),
         ("ack_ns", np.int64),  # the third segment
         ("pair", np.int32),

@@ -42,25 +42,13 @@ def main() -> None:
     import numpy as np
 
     from analyzer.capture.reader import Columns
-    from analyzer.capture.records import CaptureInfo, Records
+    from analyzer.capture.records import CaptureInfo
     from analyzer.decode.batch import SegmentBatch
     from analyzer.frames.build import Tracking
 
-    tracking, batch, none = Tracking(), SegmentBatch(), Columns(1)
-    records = Records(
-        data=np.zeros(0, np.uint8),
-        offset=none.offset[:0],
-        captured=none.captured[:0],
-        wire=none.wire[:0],
-        time_ns=none.time_ns[:0],
-        interface=none.interface[:0],
-        frame=np.zeros(0, np.int64),
-        file=np.zeros(0, np.int32),
-        file_frame=np.zeros(0, np.int64),
-        process=none.process[:0],
-        links=np.zeros(0, np.int32),
-    )
-    batch.decode(records)
+    tracking, batch = Tracking(), SegmentBatch()
+    numbers, indices = np.zeros(0, np.int64), np.zeros(0, np.int32)
+    batch.decode(Columns(1).records(0, np.zeros(0, np.uint8), numbers, indices, numbers, indices))
     tracking.locate(batch)
     tracking.write(batch)
     tracking.judge(batch)

@@ -61,7 +61,6 @@ def on_syn(segment: Any, flow: Any, number: int, me: Any, you: Any, log: Any) ->
     else:
         step = _OPEN_1
         if flow.open_1 == 0:
-            flow.first_syn_ns = time_ns
             flow.ecn |= (segment.flags & (ECE | CWR)) == (ECE | CWR)
         elif you.known & KNOWN_SYN:
             flow.marks |= MARK_SIMULTANEOUS_OPEN

@@ -128,7 +128,6 @@ class Flow:
     end_ns: int
     ends: tuple[End, End] = field(default_factory=lambda: (End(0), End(1)))
 
-    first_syn_ns: int | None = None
     syn_ns: int | None = None  #: the last SYN before the SYN-ACK
     synack_ns: int | None = None
     ack_ns: int | None = None  #: the third segment

@@ -35,7 +35,6 @@ def first_syn(seen: Arrival) -> Mark:
     flow, me, you, frame = seen.flow, seen.me, seen.you, seen.frame
     step = Step.OPEN_1
     if not flow.open_1:
-        flow.first_syn_ns = seen.time_ns
         flow.ecn_offered |= seen.segment.has(ECE) and seen.segment.has(CWR)
     elif you.sent_syn:
         flow.simultaneous_open = True
