@@ -8,7 +8,7 @@ JOBS   ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-bounds lint fmt docs captures bench clean
+.PHONY: help setup demo test test-bounds lint fmt docs captures bench bench-live clean
 
 help:  ## list these verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,13 +46,17 @@ fmt: setup  ## format, and mend what lint can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-docs: setup  ## print the tables of docs/ from the code
+docs: setup  ## print the tables and the figure of docs/ from the code
 	$(BIN)/python -m analyzer.frames.schema > docs/frames.md
 	$(BIN)/python -m analyzer.tracker.states > docs/states.md
+	$(BIN)/python -m analyzer.views.state_figure > docs/states.svg
 	$(BIN)/python -m analyzer.tracker.anomalies > docs/anomalies.md
 	$(BIN)/python -m analyzer.tracker.icmp > docs/icmp.md
+	$(BIN)/python -m analyzer.tracker.causes > docs/causes.md
 	$(BIN)/python -m analyzer.frames.kernel_counters > docs/counters.md
 	$(BIN)/python -m analyzer.frames.verdicts > docs/verdicts.md
+	$(BIN)/python -m analyzer.views.screen_page > docs/screen.md
+	$(BIN)/python -m analyzer.views.screen_page svg > docs/screen.svg
 
 captures: setup  ## record captures/ anew (root: real kernels, real tcpdump, network namespaces)
 	@test "$$(id -u)" = 0 || { echo "recording needs root: sudo make captures" >&2; exit 1; }
@@ -61,6 +65,9 @@ captures: setup  ## record captures/ anew (root: real kernels, real tcpdump, net
 
 bench: setup  ## measure us and the peers on the same captures, in one run
 	$(BIN)/python benchmarks/run.py
+
+bench-live: setup  ## what tcpdump and we lose at rising rates, on the same cable in turn (root)
+	$(BIN)/python benchmarks/live.py
 
 clean:  ## remove what the other verbs made
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info benchmarks/data

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from analyzer.frames.vocabulary import analysis_names
     from analyzer.host.sockets import socket_states, sockets
     from analyzer.host.sockstat import counters, sockstat
-    from analyzer.session import LiveSession, follow, live
+    from analyzer.session import LiveSession
+    from analyzer.start import follow, live
 
 __version__ = "0.1.0"
 
@@ -66,8 +67,8 @@ _ROOMS = {
     "LiveSession": "analyzer.session",
     "analysis_names": "analyzer.frames.vocabulary",
     "counters": "analyzer.host.sockstat",
-    "follow": "analyzer.session",
-    "live": "analyzer.session",
+    "follow": "analyzer.start",
+    "live": "analyzer.start",
     "load": "analyzer.analysis",
     "read": "analyzer.analysis",
     "socket_states": "analyzer.host.sockets",

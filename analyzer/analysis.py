@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from analyzer.diagnosis.first_questions import Answers
     from analyzer.frames.build import Frames
 
+_ATTRIBUTES = {"live_sockets": "sockets"}
+"""Where a frame's name in the schema and in the store is not that of the attribute."""
+
 Path = str | os.PathLike[str]
 Progress = Callable[[float | None, int], None]
 """Called now and then with the part read so far (0..1, None where the end is unknown) and the number of records."""
@@ -43,6 +46,8 @@ class Analysis:
         One row per thing that went wrong.
     findings : DataFrame
         One row per diagnosis.
+    sockets : DataFrame
+        Of a live session: this host's sockets beside the flows, as the snapshots showed them (`live_sockets`); else empty.
     capture : Capture
         What was read, what was skipped and why, where a file was damaged.
     local_addresses : tuple of str
@@ -68,6 +73,7 @@ class Analysis:
         self.transitions = frames["transitions"]
         self.anomalies = frames["anomalies"]
         self.findings = frames["findings"] if "findings" in frames else schema.empty("findings")
+        self.sockets = frames["live_sockets"] if "live_sockets" in frames else schema.empty("live_sockets")
         self.capture = capture
         self.local_addresses = tuple(local_addresses)
         self.settings = settings or Settings()
@@ -76,13 +82,13 @@ class Analysis:
     def of(cls, frames: Frames, settings: Settings) -> Analysis:
         """Take over what the frames' room has built."""
         named = {name: getattr(frames, name) for name in ("packets", "options", "flows", "transitions", "anomalies")}
-        capture = describe(frames.info, frames.skipped, frames.copies, frames.packets, frames.quality)
+        capture = describe(frames.info, frames.skipped, frames.copies, frames.packets, frames.quality, frames.let_go)
         return cls(named, capture, frames.local_addresses, settings)
 
     @property
     def frames(self) -> dict[str, pd.DataFrame]:
         """All frames by name, as ``save`` writes them."""
-        return {name: getattr(self, name) for name in STORED}
+        return {name: getattr(self, _ATTRIBUTES.get(name, name)) for name in STORED}
 
     def flow(self, number: int) -> Flow:
         """Return one connection.
@@ -127,7 +133,7 @@ class Analysis:
         """
         from analyzer.frames.state_counts import state_counts
 
-        first, last = self.capture.first, self.capture.last
+        first, last = self.capture.first, self.capture.end
         return state_counts(
             self.transitions, first, last, freq=freq, hosts=self._hosts(host), flows=self._on_port(port)
         )
@@ -144,11 +150,17 @@ class Analysis:
         table = counts_at(self.transitions, moments, hosts=self._hosts(host), flows=self._on_port(port))
         return table.iloc[0].rename("sockets")
 
+    def community_id(self, seed: int = 0) -> pd.Series[str]:
+        """Return each connection's Community ID (version 1), index as `flows`: what Zeek, Suricata and Wireshark call it."""
+        from analyzer.peers.community_id import of_flows
+
+        return of_flows(self.flows, seed)
+
     def answers(self) -> Answers:
         """Answer the first questions as data; ``summary`` writes them out."""
         from analyzer.diagnosis.first_questions import answer
 
-        return answer(self.flows, self.transitions, self.anomalies, self.capture, self.local_addresses)
+        return answer(self.flows, self.transitions, self.anomalies, self.capture, self.local_addresses, self.sockets)
 
     def summary(self, *, color: bool = False, width: int = 100) -> str:
         """Write what ``analyzer read`` prints: the first questions answered on one screen."""
@@ -180,6 +192,7 @@ class Analysis:
             frames[name] = frames[name][frames[name]["flow"].isin(chosen)]
         frames["options"] = frames["options"][frames["options"].index.isin(frames["packets"].index)]
         frames["flows"] = frames["flows"][frames["flows"].index.isin(chosen)]
+        frames["live_sockets"] = self._sockets_of(chosen, port)
         for name in ("transitions", "anomalies"):
             frames[name] = frames[name].reset_index(drop=True)
         return Analysis(frames, self.capture, self.local_addresses, self.settings)
@@ -191,6 +204,7 @@ class Analysis:
         kept = {name: self.frames[name] for name in STORED} | {"packets": packets}
         kept["options"] = self.options[self.options.index.isin(packets.index)]
         kept["flows"] = self.flows[self.flows.index.isin(flows)]
+        kept["live_sockets"] = self._sockets_of(flows)
         for name in ("transitions", "anomalies"):
             kept[name] = kept[name][kept[name]["flow"].isin(flows)].reset_index(drop=True)
         return Analysis(kept, self.capture, self.local_addresses, self.settings)
@@ -203,6 +217,13 @@ class Analysis:
         from analyzer.views import html
 
         return html.card(self.answers(), self.capture, self.flows)
+
+    def _sockets_of(self, flows: Any, port: int | None = None) -> pd.DataFrame:
+        """The rows of sockets that are of these flows; of a port also those that have none."""
+        mine = self.sockets["flow"].isin(flows)
+        if port is not None:
+            mine |= (self.sockets["port"] == port) | (self.sockets["peer_port"] == port).fillna(value=False)
+        return self.sockets[mine.fillna(value=False).astype(bool)].reset_index(drop=True)
 
     def _hosts(self, host: str | Sequence[str] | None) -> tuple[str, ...] | None:
         if host is None:
@@ -253,6 +274,24 @@ class Flow:
     def anomalies(self) -> pd.DataFrame:
         """What went wrong in it."""
         return self._analysis.anomalies[(self._analysis.anomalies["flow"] == self.number).fillna(False)]
+
+    @property
+    def sockets(self) -> pd.DataFrame:
+        """Its ends' sockets on this host, as a live session's snapshots showed them (`live_sockets`)."""
+        sockets = self._analysis.sockets
+        return sockets[(sockets["flow"] == self.number).fillna(False)]
+
+    def tcpdump(self) -> list[str]:
+        """Return its lines as ``tcpdump -nn -tt -r`` prints them, up to the length: ``packets --format tcpdump --flow N``.
+
+        Raises
+        ------
+        CaptureError
+            If the capture cannot be read again: it came live or through a pipe, or its file has gone.
+        """
+        from analyzer.peers.tcpdump import printed_again
+
+        return printed_again(self._analysis.capture, self._analysis.settings, set(self.packets.index.tolist()))
 
     def dissect(self) -> list[Any]:
         """Return its packets with all layers dissected: pyshark's packets, in their order.
@@ -360,6 +399,8 @@ def read(
 
     if copies not in (None, "mark", "keep", "drop"):
         raise ValueError(f"copies={copies!r}: it is 'mark', 'keep' or 'drop'")
+    if port is not None and port not in range(65536):
+        raise ValueError(f"port={port!r}: it is a number from 0 to 65535")
     settings = settings or Settings()
     if copies is not None:
         settings = dataclasses.replace(settings, copies=copies)

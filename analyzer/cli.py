@@ -22,7 +22,8 @@ from analyzer import __version__
 from analyzer.command_words import split
 from analyzer.errors import AnalyzerError, FilterError
 from analyzer.host_commands import print_states, sockets, sockstat
-from analyzer.live_options import listening, open_session, say_counts
+from analyzer.live_lines import shown, watched
+from analyzer.live_options import listening, live_screen, open_session, say_counts, where_words
 from analyzer.peer_commands import verify
 from analyzer.settings import Settings
 from analyzer.views.terminal import (
@@ -206,7 +207,7 @@ def _analysed(request: Request) -> Analysis:
 
 
 def _following(request: Request) -> LiveSession:
-    from analyzer.session import follow
+    from analyzer.start import follow
 
     announce()
     session = follow(
@@ -242,6 +243,10 @@ def _tcpdump_lines(request: Request) -> Iterator[str]:
     chosen = request.flow is not None or request.display_filter is not None
     if chosen and request.follow:
         raise click.UsageError("--flow numbers come from an analysis of the whole: not with --follow and this format")
+    if request.flow is not None and "-" in request.captures:
+        raise click.UsageError(
+            "--flow and this format read the capture twice, and a pipe can be read once: name a file"
+        )
     frames = set(_analysed(request).packets.index.tolist()) if chosen else None
     source = open_source(request.captures, bpf=request.bpf, follow=request.follow)
     try:
@@ -251,6 +256,8 @@ def _tcpdump_lines(request: Request) -> Iterator[str]:
         source.close()
     for damage in source.info.damage:
         talk(f"{damage.file}: byte {damage.offset}: {damage.what}; what stands before it is printed")
+    if request.strict and source.info.damage:
+        raise Stop(4)
 
 
 def _print_lines(request: Request, lines: Iterator[str]) -> None:
@@ -326,10 +333,12 @@ def packets(request: Request, count: int | None) -> None:
     ndjson and tcpdump come as the segments do, the other formats when Ctrl-C ends it.
     """
     if request.form == "tcpdump":
+        if request.fail_on:
+            raise click.UsageError("--fail-on goes by the anomalies, which this format does not look for")
         _print_lines(request, itertools.islice(_tcpdump_lines(request), count))
         return
     if request.follow and request.form in ("table", "ndjson"):
-        _verdict(request, _watched(request, _following(request), count))
+        _verdict(request, watched(_following(request), request, _chosen, count))
         return
     analysis = _analysed(request)
     chosen = analysis.packets if count is None else analysis.packets.head(count)
@@ -341,25 +350,6 @@ def packets(request: Request, count: int | None) -> None:
     else:
         _print(request, "packets", chosen)
     _verdict(request, analysis)
-
-
-def _watched(request: Request, session: LiveSession, count: int | None) -> Analysis:
-    """Print segments as they come, and the summary in the end; returns what came."""
-    from analyzer.views import lines, rows
-
-    writer = lines.PacketLines(color=request.color)
-    with session, ended_by_interrupt(session.finish), Output(request.output) as out:
-        for segments, troubles in lines.selected(session.news(), request.flow, count):
-            if request.form == "ndjson":
-                rows.write("packets", segments, request.form, out)
-            else:
-                write_lines(writer.of(segments, troubles), out)
-            out.flush()
-        session.finish()
-        analysis = _chosen(request, session.analysis())
-        if request.form == "table":
-            write_lines(["", *analysis.summary(color=request.color, width=width()).split("\n")], out)
-    return analysis
 
 
 @commands.command()
@@ -396,10 +386,13 @@ def states(request: Request, at: str | None, every: str | None, host: tuple[str,
     hosts: Any = None if not host else "local" if host == ("local",) else list(host)
     try:
         if moment is not None:
-            counts = analysis.states_at(moments.when(moment, analysis.capture.first), hosts)
+            asked = moments.when(moment, analysis.capture.first)
+            if said := moments.outside(asked, analysis.capture.first, analysis.capture.end):
+                talk(said)
+            counts = analysis.states_at(asked, hosts)
             table = counts[counts > 0].rename_axis("state").to_frame()
         else:
-            table = analysis.state_counts(every or moments.step(analysis.capture.duration_s), hosts)
+            table = analysis.state_counts(every or moments.step(analysis.capture.first, analysis.capture.end), hosts)
     except ValueError as error:
         raise click.UsageError(str(error)) from error
     if request.form == "table" and moment is None:
@@ -420,20 +413,30 @@ def anomalies(request: Request) -> None:
 @commands.command()
 @listening
 @click.option("--port", type=click.IntRange(0, 65535), help="Only connections with this port at either end.")
-@click.option("-c", "--count", type=click.IntRange(1), help="Stop after so many segments.")
 @_COPIES
-@click.option("--plain", is_flag=True, help="A line a segment (the only view so far).")
+@click.option("--plain", is_flag=True, help="A line a segment; without a terminal, or without Textual, so anyway.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
 @click.argument("words", nargs=-1, metavar="[BPF...]")
 @click.pass_obj
-def live(after: list[str] | None, /, words: tuple[str, ...], count: int | None, color: str, **asked: Any) -> None:
-    """Sniff and print a line a segment with both ends' states; Ctrl-C ends with the summary."""
+def live(after: list[str] | None, /, words: tuple[str, ...], color: str, **asked: Any) -> None:
+    """Sniff and show connections as they are now, like top: both ends' states, the kernel's sockets, what goes wrong.
+
+    --plain prints a line a segment instead, as tcpdump does. Ctrl-C (or q) ends with the summary.
+    """
     announce()
-    del asked["plain"]  # the line view is the only one so far
+    plain, quiet = asked.pop("plain"), asked.pop("quiet")
+    screen = None if plain or quiet else live_screen()
     bpf = " ".join([*words, *(after or ())]) or None
     session = open_session(bpf=bpf, **asked)
     request = Request((), bpf, None, None, None, "table", None, colored(color, None), strict=False, fail_on=())
-    _watched(request, session, count)
+    try:
+        if screen is None:
+            watched(session, request, _chosen, quiet=quiet, lossless=asked["count"] is not None)
+        else:
+            shown(session, request, screen, where_words(asked["interfaces"], asked["port"], bpf))
+    finally:  # whatever ended it: what came is kept
+        if asked["save"]:
+            talk(f"all frames are in {session.save()}")
     say_counts(session)
 
 

@@ -10,7 +10,7 @@ import click
 
 from analyzer.errors import CaptureError
 
-CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap", ".dmp", ".gz", ".zst")
+CAPTURE_SUFFIXES = (".pcap", ".pcapng", ".cap", ".dmp", ".snoop", ".gz", ".zst", ".xz", ".lz4")
 
 
 def split(

@@ -171,12 +171,16 @@ def _port(word: str) -> int:
     raise click.BadParameter(f"{word}: neither a port (0 to 65535) nor a service's name", param_hint="PORT")
 
 
+_OTHER_WORDS = {"SYN_RECV": "SYN_RCVD", "FIN_WAIT1": "FIN_WAIT_1", "FIN_WAIT2": "FIN_WAIT_2", "CLOSE": "CLOSED"}
+"""As netstat, ss and lsof have them."""
+
+
 def _states(words: tuple[str, ...]) -> list[str]:
     if not words:
         return []
     from analyzer.frames.vocabulary import STATES
 
-    chosen = [word.upper().replace("-", "_") for word in words]
+    chosen = [_OTHER_WORDS.get(word, word) for word in (word.upper().replace("-", "_") for word in words)]
     unknown = [word for word in chosen if word not in STATES]
     if unknown:
         raise click.BadParameter(f"no such state: {', '.join(unknown)}. There are {', '.join(STATES)}")

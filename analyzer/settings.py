@@ -34,13 +34,17 @@ class Settings:
     orphan_retransmit_s: float = 102.2
     """A FIN that nobody acknowledges, its program gone: ``tcp_orphan_retries`` 0 stands for 8 doublings of 200 ms."""
 
+    rto_max_s: float = 120.0
+    """What is not acknowledged is sent again at least so often (``TCP_RTO_MAX``): who had begun to, and stops, has given up
+    (``tcp_retries2`` 15: 924.6 s after the first time)."""
+
     record_limit_bytes: int = 16 * 1024 * 1024
     """A record that claims more bytes than this is damage, not a packet (libpcap: MAXIMUM_SNAPLEN is 262,144)."""
 
-    batch_records: int = 65536
+    batch_records: int = 24576
     """Records in one batch: large enough to forget the call and the threads' taking turns, small enough for the cache."""
 
-    buffer_bytes: int = 4 * 1024 * 1024
+    buffer_bytes: int = 2 * 1024 * 1024
     """The reused read buffer of one file."""
 
     copies: Copies = "mark"
@@ -61,3 +65,23 @@ class Settings:
 
     zeek_checksums: bool = False
     """In Zeek's words, leave out what has a wrong checksum, as Zeek does unless it is told ``-C``; a letter C or c is left."""
+
+    snapshot_s: float = 1.0
+    """Live, on Linux: how long from one snapshot of this host's sockets to the next; 0 for none. With very many sockets there
+    are fewer: they take no more than a seventh of a processor."""
+
+    socket_rows: int = 100_000
+    """Live: so many rows of ``Analysis.sockets`` that hold no more are kept, the newest."""
+
+    backlog_bytes: int = 1 << 30
+    """Live: packets that came faster than they are followed wait in memory, in so much of it at most (and in no more than a
+    quarter of the machine's); what comes then is the kernel's to keep, and to drop. It is taken only as it is needed."""
+
+    live_packets: int = 1_000_000
+    """Live: with so many packets in memory something is let go of (``frames/eviction.py``); about 110 octets each."""
+
+    live_flows: int = 200_000
+    """Live: and with so many flows; about 1,200 octets each."""
+
+    closed_s: float = 60.0
+    """Live: a flow that is over goes first, when it has been silent for so long: until then a port used again is known."""

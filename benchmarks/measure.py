@@ -88,6 +88,10 @@ class Series:
         return cls(**{**values, "runs": [Run(**run) for run in values["runs"]]})
 
 
+#: Python's own among them keep their bytecode, as on a user's machine: some shells of developers forbid it.
+_ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+
 def measure(command: list[str], environment: dict[str, str] | None = None) -> tuple[Run, dict[str, Any], str]:
     """Run a process to its end; its stdout goes nowhere unless it is one JSON object.
 
@@ -109,7 +113,7 @@ def measure(command: list[str], environment: dict[str, str] | None = None) -> tu
                 stdin=subprocess.DEVNULL,
                 stdout=out if wants_output else subprocess.DEVNULL,
                 stderr=talk,
-                env={**os.environ, **(environment or {})},
+                env={**_ENVIRONMENT, **(environment or {})},
             )
         except OSError as error:
             raise ProcessError(f"{command[0]}: {error.strerror}") from error

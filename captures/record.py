@@ -3,6 +3,7 @@
     python captures/record.py                       all of them
     python captures/record.py half-close refused    only these
     python captures/record.py --into DIR            somewhere else than beside this file
+    python captures/record.py --at-once 12          so many at the same time, each in a process and namespaces of its own
 
 Each scenario of ``recorder/scenarios.py`` makes one folder:
 
@@ -21,13 +22,21 @@ Those of ``recorder/passages.py`` are captured at a host that packets pass throu
 ``client.pcap`` and ``server.pcap``; with how often the ends retransmitted, ``retransmitted.csv``, and a ``README`` of
 three lines.
 
+Those of ``recorder/recoveries.py`` are captured at both ends of a wire that loses, delays and doubles what it is told to,
+``client.pcap`` and ``server.pcap``, with what the kernels counted meanwhile, ``counted.csv``.
+
+Those of ``recorder/trials.py`` have a folder of their own, ``trials/``, where each is captured at both ends and on the wire
+between, ``wire.pcap``; ``states.csv`` has every state of both ends, also those that the tracepoint does not show.
+
 Everything happens in network namespaces that are gone afterwards, also after an error.
 """
 
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import functools
+import multiprocessing
 import os
 import signal
 import sys
@@ -36,41 +45,63 @@ from typing import TYPE_CHECKING
 
 from recorder.network import RecordingError
 from recorder.passages import PASSAGES, record_passage
+from recorder.recoveries import RECOVERIES, record_recovery
 from recorder.scenarios import SCENARIOS
 from recorder.stage import record
+from recorder.trials import TRIALS, TRIALS_FOLDER, record_trial
 
 if TYPE_CHECKING:
     from types import FrameType
 
 HERE = Path(__file__).resolve().parent
+RECORDINGS = {
+    **{one.name: functools.partial(record, one) for one in SCENARIOS},
+    **{one.name: functools.partial(record_passage, one) for one in PASSAGES},
+    **{one.name: functools.partial(record_recovery, one) for one in RECOVERIES},
+    **{f"{TRIALS_FOLDER}/{one.name}": functools.partial(record_trial, one) for one in TRIALS},
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Record the captures of this folder (as root).")
     parser.add_argument("names", nargs="*", metavar="NAME", help="scenarios; all by default")
     parser.add_argument("--into", type=Path, default=HERE, metavar="DIR", help="folder to write to")
+    parser.add_argument("--at-once", type=int, default=1, metavar="N", help="how many at the same time (1)")
     options = parser.parse_args()
-    known = [one.name for one in (*SCENARIOS, *PASSAGES)]
-    unknown = set(options.names) - set(known)
+    unknown = set(options.names) - set(RECORDINGS)
     if unknown:
-        parser.error(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+        parser.error(f"no scenario {', '.join(sorted(unknown))}; there are {', '.join(RECORDINGS)}")
     if os.geteuid() != 0:
         print("record.py: namespaces, tcpdump and the tracepoint need root: sudo make captures", file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, _leave)
-    recordings = [(one.name, functools.partial(record, one)) for one in SCENARIOS]
-    recordings += [(one.name, functools.partial(record_passage, one)) for one in PASSAGES]
-    for name, play in recordings:
-        if not options.names or name in options.names:
-            try:
-                report = play(options.into)
-            except (RecordingError, OSError) as error:
-                print(f"record.py: {name}: {error}", file=sys.stderr)
-                return 1
-            except KeyboardInterrupt:
+    # forked, not spawned: a process that began to record undoes it when it is told to leave
+    forking = multiprocessing.get_context("fork")
+    with concurrent.futures.ProcessPoolExecutor(options.at_once, forking) as pool:
+        names = [name for name in RECORDINGS if not options.names or name in options.names]
+        begun = {pool.submit(_play, name, options.into): name for name in names}
+        try:
+            failed = [_tell(begun[done], done) for done in concurrent.futures.as_completed(begun)]
+        except BaseException as left:  # those that have begun tidy up, no other begins
+            pool.shutdown(cancel_futures=True)
+            if isinstance(left, KeyboardInterrupt):
                 return 130
-            print(f"{name:22}{report}")
-    return 0
+            raise
+    return int(any(failed))
+
+
+def _play(name: str, into: Path) -> str:
+    return RECORDINGS[name](into)
+
+
+def _tell(name: str, done: concurrent.futures.Future[str]) -> bool:
+    """Print what became of a recording; whether it failed."""
+    try:
+        print(f"{name:22}{done.result()}", flush=True)
+    except (RecordingError, OSError) as error:
+        print(f"record.py: {name}: {error}", file=sys.stderr, flush=True)
+        return True
+    return False
 
 
 def _leave(number: int, _: FrameType | None) -> None:

@@ -16,6 +16,8 @@ CAPTURES = Path(__file__).resolve().parent.parent / "captures"
 NAMES = (
     "close-wait",
     "closed-by-server",
+    "closed-in-syn-rcvd",
+    "deferred-accept",
     "half-close",
     "life-of-a-connection",
     "lost-by-the-capture",

@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 
 import analyzer
+from analyzer.capture.records import Comment, Damage
 from analyzer.frames import schema, store
 from tests import wire
 from tests.capture.written import block, enhanced, interface, option, section, simple
+from tests.frames import made
 
 ROOT = pathlib.Path(__file__).parents[1]
 LIFE = ROOT / "captures" / "life-of-a-connection" / "any.pcap"
@@ -28,7 +30,7 @@ def many():
 
 def test_all_frames_have_their_schema(many):
     for name in store.STORED:
-        schema.check(name, getattr(many, name))
+        schema.check(name, many.frames[name])
     schema.check("state_counts", many.state_counts())
 
 
@@ -77,7 +79,7 @@ def test_local_ends_by_default_where_the_capture_tells():
 def test_save_and_load(many, tmp_path):
     loaded = analyzer.load(many.save(tmp_path / "kept"))
     for name, frame in many.frames.items():
-        pd.testing.assert_frame_equal(getattr(loaded, name), frame, check_exact=True)
+        pd.testing.assert_frame_equal(loaded.frames[name], frame, check_exact=True)
     assert loaded.state_counts("10ms").equals(many.state_counts("10ms"))
     assert loaded._repr_html_() == many._repr_html_()
 
@@ -101,12 +103,31 @@ def test_an_unknown_wish_for_copies_is_refused_not_ignored():
         analyzer.read(LIFE, copies="forget")
 
 
+@pytest.mark.parametrize("port", [65536, -1, "https"])
+def test_a_port_that_there_cannot_be_is_refused_not_empty(port):
+    with pytest.raises(ValueError, match="a number from 0 to 65535"):
+        analyzer.read(LIFE, port=port)
+
+
 def test_settings_are_used_and_kept():
     settings = analyzer.Settings(time_wait_s=0.1)
     analysis = analyzer.read(MANY, settings=settings)
     assert analysis.settings is settings
     assert analysis.flows.loc[0, "client_state"] == "CLOSED"
     assert analyzer.read(MANY).flows.loc[0, "client_state"] == "TIME_WAIT"
+
+
+def test_the_capture_as_html_is_short_and_other_peoples_text_stays_text():
+    shown = made.capture(
+        files=("<b>.pcap",), comments=(Comment("<b>.pcap", 1, None, "<script>"),), skipped={"not TCP": 1234}, kernel_drops=0,
+        names={f"10.0.0.{n}": ("a",) for n in range(12)}, damage=(Damage("<b>.pcap", 1000, "it ends"),),
+    )._repr_html_()  # fmt: skip
+    assert "<b>" not in shown
+    assert "<script>" not in shown
+    for text in ("&lt;b&gt;.pcap", "&lt;script&gt;", "not TCP: 1,234", "; 2 more", "byte 1,000: it ends", "2025-"):
+        assert text in shown
+    assert "kernel drops" not in shown
+    assert "bpf" not in shown
 
 
 def test_what_pcapng_says_besides_packets(tmp_path):

@@ -19,7 +19,7 @@ NAMES = [str(path.relative_to(PACKAGE)) for path in MODULES]
 
 ORDER = (
     "errors", "settings", "kernel", "capture", "decode", "flows", "tracker", "frames", "host", "peers", "diagnosis",
-    "views", "fleet", "analysis", "session", "command_words", "host_commands", "live_options",
+    "views", "fleet", "analysis", "session", "start", "command_words", "host_commands", "live_options", "live_lines",
     "peer_commands", "cli", "__main__",
 )  # fmt: skip
 """A module imports its own room, and what stands left of it."""
@@ -133,7 +133,7 @@ def test_the_list_of_exceptions_is_not_longer_than_needed():
     ["import analyzer", "import analyzer.cli", "import analyzer.__main__", "import analyzer; dir(analyzer)"],
 )
 def test_importing_loads_nothing_heavy(code):
-    heavy = {"numpy", "pandas", "scapy", "numba", "pyarrow", "pyshark", "rich", "psutil", "pyroute2"}
+    heavy = {"numpy", "pandas", "scapy", "numba", "pyarrow", "pyshark", "rich", "psutil", "pyroute2", "textual"}
     script = f"{code}\nimport sys\nprint(*sorted({heavy!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
@@ -146,4 +146,15 @@ def test_help_loads_nothing_heavy():
     )  # fmt: skip
     modules = {line.rsplit("|", 1)[-1].strip().split(".")[0] for line in done.stderr.splitlines() if "|" in line}
     assert "click" in modules
-    assert not modules & {"numpy", "pandas", "scapy", "numba", "pyarrow", "pyshark", "rich", "psutil", "pyroute2"}
+    assert not modules & {
+        "numpy",
+        "pandas",
+        "scapy",
+        "numba",
+        "pyarrow",
+        "pyshark",
+        "rich",
+        "psutil",
+        "pyroute2",
+        "textual",
+    }

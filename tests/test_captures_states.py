@@ -31,11 +31,16 @@ from tests import recordings
 from tests.recordings import FILTERED, NAMES, Change, Endpoint
 
 TOLERANCE_NS = 5_000_000
-SLOW_WIRE_NS = {"simultaneous-close": 20_000_000}  # one way; the capture is the client's
+SLOW_WIRE_NS = {
+    "simultaneous-close": 20_000_000,
+    "closed-in-syn-rcvd": 20_000_000,
+}  # one way; the capture is the client's
 # Ends of connections and steps that are compared: fewer would mean that something was left out.
 COMPARED = {
     "close-wait": (6, 21),
     "closed-by-server": (2, 10),
+    "closed-in-syn-rcvd": (2, 9),
+    "deferred-accept": (2, 10),
     "half-close": (2, 10),
     "life-of-a-connection": (2, 10),
     "lost-by-the-capture": (2, 10),

@@ -107,6 +107,17 @@ def test_a_time_without_a_zone_is_local(main, monkeypatch):
     assert {row["state"] for row in json.loads(zoned.stdout)} <= {"SYN_SENT", "LISTEN"}
 
 
+def test_a_time_outside_of_the_capture_is_said(main):
+    assert main("states", LIFE, "--at", "+0.1")[2] == ""
+    code, out, err = main("states", LIFE, "--at", "+3600")
+    assert code == 0
+    assert "after the end" in err
+    assert out == main("states", LIFE, "--at", "+60")[1]
+    code, out, err = main("states", LIFE, "--at", "2001-01-01T00:00:00Z", "--format", "ndjson")
+    assert (code, out) == (0, "")
+    assert "before the first segment" in err
+
+
 def test_copies_are_marked_dropped_or_kept(main):
     bridge = ROOT / "captures" / "copies-on-a-bridge" / "any.pcap"
     marked, dropped, kept = (
@@ -136,6 +147,17 @@ def test_every_format_of_every_command_carries_the_same(main, tmp_path, command)
     target = tmp_path / "rows.parquet"  # the suffix names the format
     assert main(command, LIFE, "-o", target) == (0, "", "")
     assert len(pd.read_parquet(target)) == len(array)
+
+
+def test_read_as_json_says_what_was_read(main, tmp_path):
+    cut = tmp_path / "cut.pcap"
+    cut.write_bytes(LIFE.read_bytes()[:-10])
+    said = json.loads(main("read", cut, "--json")[1])["capture"]
+    capture = analyzer.read(cut).capture
+    assert (said["files"], said["records"]) == ([str(cut)], 13)
+    assert [pd.Timestamp(said[name]) for name in ("first", "last")] == [capture.first, capture.last]
+    assert [damage["file"] for damage in said["damage"]] == [str(cut)]
+    assert "the file ends inside a record" in said["damage"][0]["what"]
 
 
 def test_save_keeps_all_frames(main, tmp_path):
@@ -190,6 +212,8 @@ def test_captures_are_the_leading_words_that_exist(folder, words, after, capture
 def test_a_missing_capture_is_no_filter(folder):
     with pytest.raises(CaptureError, match=r"c\.pcap: no such file"):
         cli.split(["a.pcap", "c.pcap"])
+    with pytest.raises(CaptureError, match=r"c\.xz: no such file"):
+        cli.split(["a.pcap", "c.xz"])
 
 
 def test_the_filter_is_applied(main):
@@ -218,11 +242,15 @@ def test_2_usage(main, command):
         assert "Traceback" not in err
 
 
-def test_2_for_what_cannot_be_asked(main):
+def test_2_for_what_cannot_be_asked(main, tmp_path):
     assert main("packets", LIFE, "--flow", 99)[0] == 2
     assert main("states", LIFE, "--at", "tomorrow")[0] == 2
     assert main("states", LIFE, "--every", "0s")[0] == 2
     assert main("read", LIFE, "--fail-on", "bad-luck")[0] == 2
+    assert main("packets", LIFE, "--format", "tcpdump", "--fail-on", "reset")[0] == 2  # nobody looks for anomalies
+    assert main("packets", "-", "--format", "tcpdump", "--flow", 0)[0] == 2  # that reads twice
+    assert main("flows", LIFE, "-o", tmp_path / "flows.xlsx")[0] == 2
+    assert not (tmp_path / "flows.xlsx").exists()
     assert main("nonsense")[0] == 2
 
 
@@ -254,6 +282,10 @@ def test_4_strict_and_damaged(main, cut):
     assert code == 4
     assert len(out.splitlines()) == len(analyzer.read(LIFE).packets) - 1
     assert main("read", LIFE, "--strict")[0] == 0
+    code, out, _ = main("packets", cut, "--strict", "--format", "tcpdump")
+    assert code == 4
+    assert len(out.splitlines()) == len(analyzer.read(LIFE).packets) - 1
+    assert main("packets", LIFE, "--strict", "--format", "tcpdump")[0] == 0
 
 
 def test_3_comes_before_4(main, tmp_path):

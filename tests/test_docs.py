@@ -108,3 +108,25 @@ def test_tables_are_printed_from_the_code(table):
 
     printed = importlib.import_module(f"analyzer.tracker.{table}").as_markdown()
     assert (ROOT / "docs" / f"{table}.md").read_text(encoding="utf-8") == printed + "\n"
+
+
+def test_the_figure_of_the_states_is_drawn_from_the_table():
+    from analyzer.views import state_figure
+
+    assert (ROOT / "docs" / "states.svg").read_text(encoding="utf-8") == state_figure.as_svg() + "\n"
+
+
+@pytest.mark.kernels
+def test_the_page_of_the_live_screen_is_what_the_screen_shows():
+    pytest.importorskip("textual", reason="the live screen needs Textual: pip install textual")
+    from analyzer.views import screen_page
+
+    assert (ROOT / "docs" / "screen.md").read_text(encoding="utf-8") == screen_page.page() + "\n", "make docs"
+
+
+def test_the_picture_of_the_live_screen_asks_nobody_for_anything():
+    picture = (ROOT / "docs" / "screen.svg").read_text(encoding="utf-8")
+    assert "CLOSE_WAIT" in picture
+    assert re.findall(r"https?://(?!www\.w3\.org/)\S+", picture) == [
+        "https://www.textualize.io"
+    ]  # who draws, in a comment

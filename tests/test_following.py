@@ -16,7 +16,7 @@ import pytest
 
 import analyzer
 from analyzer import cli
-from analyzer.frames import build, packet_frame, schema, store
+from analyzer.frames import packet_frame, schema, store, tracking
 from tests.recordings import capture
 
 pytestmark = pytest.mark.kernels
@@ -66,8 +66,8 @@ def test_a_file_written_in_pieces(tmp_path, recorded):
         followed = session.analysis()
     read = analyzer.read(file)
     for name in store.STORED:
-        schema.check(name, getattr(followed, name))
-        same(getattr(followed, name), getattr(read, name))
+        schema.check(name, followed.frames[name])
+        same(followed.frames[name], read.frames[name])
     assert followed.capture.damage == ()
     same(pd.concat([packets for packets, _ in parts]), read.packets)
     told = pd.concat([anomalies for _, anomalies in parts], ignore_index=True)
@@ -102,13 +102,13 @@ def test_news_makes_only_what_is_new(tmp_path, recorded, monkeypatch):
 
 def test_stop_does_not_wait_for_what_takes_long(tmp_path, recorded, monkeypatch):
     """The first batch may wait for the kernels to be compiled. What was read is not lost."""
-    feed = build.Tracking.feed
+    feed = tracking.Tracking.feed
 
     def slow(tracking, records):
         time.sleep(1.0)
         feed(tracking, records)
 
-    monkeypatch.setattr(build.Tracking, "feed", slow)
+    monkeypatch.setattr(tracking.Tracking, "feed", slow)
     file = tmp_path / "in.pcap"
     file.write_bytes(recorded)
     session = analyzer.follow(file)

@@ -12,14 +12,27 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 BEYOND = """
 import numpy as np
-from analyzer.kernel import kernel
+from analyzer.kernel import kernel, part, seldom
 
 @kernel
 def read(array, index):
     return array[index]
 
-print(read(np.arange(4), 2))
-read(np.arange(4), 4)
+@WHICH
+def inner(array, index):
+    return array[index]
+
+@kernel
+def outer(array, index):
+    return inner(array, index) + inner(array, 1) + inner(array, 2)
+
+print(read(np.arange(4), 2), outer(np.arange(4), 2))
+print(len(inner.compiled.overloads))
+for function in (read, outer):
+    try:
+        function(np.arange(4), 4)
+    except IndexError as error:
+        print(error)
 """
 
 
@@ -35,18 +48,23 @@ def folder(**environment: str) -> str:
     return python(script, **environment).stdout
 
 
-def test_reading_beyond_an_array_is_an_error_where_bounds_are_checked(tmp_path):
+@pytest.mark.parametrize("which", ["part", "seldom"])
+def test_reading_beyond_an_array_is_an_error_where_bounds_are_checked(which, tmp_path):
+    """In kernels and in their parts; these are compiled once for a type, whatever constants they are called with.
+
+    The second process loads what the first one has compiled.
+    """
     script = tmp_path / "beyond.py"  # numba caches what lies in a file only
-    script.write_text(BEYOND)
+    script.write_text(BEYOND.replace("WHICH", which))
     names = {
         **os.environ,
         "NUMBA_BOUNDSCHECK": "1",
         "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
         "PYTHONPATH": str(ROOT),
     }
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=names, check=False)
-    assert done.stdout == "2\n"
-    assert "IndexError: index is out of bounds" in done.stderr
+    for compiled in (1, 0):
+        done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=names, check=False)
+        assert done.stdout == f"2 5\n{compiled}\n" + 2 * "index is out of bounds\n", done.stderr
 
 
 def test_the_cache_knows_the_bounds_switch_and_where_the_user_wants_it(tmp_path):
@@ -70,3 +88,16 @@ def test_the_first_use_says_so_once(tmp_path):
     assert "first use" in first.stderr
     assert second.stderr == ""
     assert first.stdout == second.stdout
+
+
+@pytest.mark.kernels
+def test_what_is_compiled_is_loaded_without_all_that_compiling_takes():
+    """Neither numba's knowledge of NumPy's functions, nor a function of numba's for each part."""
+    capture = ROOT / "captures" / "life-of-a-connection" / "any.pcap"
+    read = f"import sys, analyzer; analyzer.read({str(capture)!r})"
+    python(read)  # compiles it, if nobody has
+    asked = (
+        "from analyzer.tracker.machine import move; print('numba.np.npyimpl' in sys.modules, 'compiled' in vars(move))"
+    )
+    done = python(f"{read}; {asked}")
+    assert done.stdout.split() == ["False", "False"], done.stderr

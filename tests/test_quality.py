@@ -68,7 +68,10 @@ def test_without_checksums_it_counts_like_any_other(tmp_path):
 
 @pytest.mark.parametrize("sum_is", ["partial", "left", "wrong"])
 def test_a_host_that_leaves_checksums_to_its_card_is_not_ignored(tmp_path, sum_is):
-    """Be it the pseudo-header's sum, nothing, or something that nobody knows: all that it sends is so."""
+    """Be it the pseudo-header's sum, nothing, or something that nobody knows: all that it sends is so.
+
+    Complaint: "packets with bad checksum silently ignored (offload)" (zeek#5294, #1939, #5277).
+    """
     talk = [segment("C", 101, 501, "P.", b"hello", sum_is), segment("S", 501, 106, "."), segment("C", 106, 501, "F.", b"", sum_is),
             segment("S", 501, 107, "F."), segment("C", 107, 502, ".", b"", sum_is)]  # fmt: skip
     start = [

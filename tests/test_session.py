@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
+import pty
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
 import threading
 import time
 
@@ -69,7 +74,7 @@ def test_a_connection_seen_live_has_the_verdicts_of_a_file(server):
         until(lambda: len(session.analysis().packets) and session.analysis().flows["close"].iloc[0] == "orderly")
         analysis = session.analysis()
     for name in store.STORED:
-        schema.check(name, getattr(analysis, name))
+        schema.check(name, analysis.frames[name])
     row = analysis.flows.loc[0]
     assert (row["server_port"], row["handshake"], row["closed_by"]) == (server, "complete", "client")
     assert (row["client_bytes"], row["server_bytes"]) == (5, 5)
@@ -141,18 +146,222 @@ def test_the_command_prints_lines_and_ends_with_the_summary(server):
     assert "Traceback" not in err
 
 
+class Terminal:
+    """The command on a terminal of 24 lines by 80 cells, as ssh gives one."""
+
+    def __init__(self, *words: str, **environment: str) -> None:
+        inner, outer = pty.openpty()[::-1]
+        fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        command = [sys.executable, "-m", "analyzer", "live", *words]
+        self.process = subprocess.Popen(
+            command, stdin=inner, stdout=inner, stderr=inner, start_new_session=True,
+            env={**os.environ, "TERM": "xterm-256color", **environment},
+        )  # fmt: skip
+        os.close(inner)
+        self.outer, self.said = outer, b""
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        with contextlib.suppress(OSError):  # the terminal has gone
+            while part := os.read(self.outer, 1 << 16):
+                self.said += part
+
+    def until(self, text: bytes) -> None:
+        until(lambda: text in self.said, 120)
+
+    def press(self, keys: bytes) -> None:
+        os.write(self.outer, keys)
+
+    def end(self) -> int:
+        code = self.process.wait(30)
+        time.sleep(0.3)  # what it said last is on its way
+        return code
+
+
+@pytest.fixture
+def terminal():
+    """Makes terminals; what still runs is ended."""
+    made = []
+
+    def make(*words: str, **environment: str) -> Terminal:
+        made.append(Terminal(*words, **environment))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.process.kill()
+        one.process.wait()
+        os.close(one.outer)
+
+
+LEFT_FULL_SCREEN = b"\x1b[?1049l"
+
+
 @needs_root
-def test_a_count_ends_it(server):
-    command = [sys.executable, "-m", "analyzer", "live", "-i", "lo", "--port", str(server), "-c", "3"]
-    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True) as process:
-        assert any("listening" in line for line in iter(process.stderr.readline, ""))
-        talk(server)
-        out, _ = process.communicate(timeout=60)
+@pytest.mark.parametrize("key", [b"q", b"\x03"], ids=["q", "Ctrl-C"])
+def test_on_a_terminal_the_screen_comes_and_quitting_prints_the_summary(server, terminal, key):
+    pytest.importorskip("textual", reason="the live screen needs Textual")
+    shown = terminal("-i", "lo", "--port", str(server))
+    shown.until(b"dropped by the kernel")
+    talk(server)
+    shown.until(b"TIME_WAIT")
+    shown.press(key)
+    assert shown.end() == 0
+    rest = shown.said[shown.said.rindex(LEFT_FULL_SCREEN) :].decode()
+    assert "handshake completed by 1 of 1" in rest
+    assert "packets received, 0 dropped by the kernel" in rest
+    assert "Traceback" not in shown.said.decode(errors="replace")
+
+
+@needs_root
+@pytest.mark.parametrize("way", ["SIGTERM", "--duration", "-c"])
+def test_the_screen_ends_with_the_session(server, terminal, way):
+    """The terminal is left as it was, also after SIGTERM."""
+    pytest.importorskip("textual", reason="the live screen needs Textual")
+    more = {"SIGTERM": [], "--duration": ["--duration", "5"], "-c": ["-c", "3"]}[way]
+    shown = terminal("-i", "lo", "--port", str(server), *more)
+    shown.until(b"dropped by the kernel")
+    talk(server)
+    if way == "SIGTERM":
+        shown.process.terminate()
+    assert shown.end() == 0
+    rest = shown.said[shown.said.rindex(LEFT_FULL_SCREEN) :].decode()
+    assert "handshake completed by 1 of 1" in rest
+
+
+@needs_root
+def test_the_screen_ends_with_its_interface_and_says_so(terminal):
+    pytest.importorskip("textual", reason="the live screen needs Textual")
+    name = f"gone{os.getpid() % 10**8}"
+    if subprocess.run(["ip", "link", "add", name, "type", "veth"], capture_output=True, check=False).returncode:
+        pytest.skip("no interface can be made here")
+    try:
+        subprocess.run(["ip", "link", "set", name, "up"], check=True)
+        shown = terminal("-i", name)
+        shown.until(b"dropped by the kernel")
+    finally:
+        subprocess.run(["ip", "link", "delete", name], check=True)
+    assert shown.end() == 1
+    rest = shown.said[shown.said.rindex(LEFT_FULL_SCREEN) :].decode()
+    assert f"{name}: the interface has gone away" in rest
+    assert "Traceback" not in rest
+
+
+@needs_root
+@pytest.mark.parametrize("why", ["--plain", "no Textual", "dumb"])
+def test_lines_where_there_can_be_no_screen(server, terminal, tmp_path, why):
+    (tmp_path / "textual.py").write_text("raise ImportError('not installed')")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    asked = {"--plain": ["--plain"]}.get(why, [])
+    environment = {"no Textual": {"PYTHONPATH": path}, "dumb": {"TERM": "dumb"}}.get(why, {})
+    shown = terminal("-i", "lo", "--port", str(server), "--color", "never", *asked, **environment)
+    shown.until(b"listening on lo")
+    talk(server)
+    shown.until(b"close 4/4")
+    shown.press(b"\x03")
+    shown.process.send_signal(signal.SIGINT)  # a session of its own has no Ctrl-C of this terminal
+    assert shown.end() == 0
+    assert b"\x1b[?1049h" not in shown.said
+    told = b"pip install 'tcp-handshake-analyzer[screen]'" in shown.said
+    assert told == (why == "no Textual")
+
+
+@needs_root
+@pytest.mark.parametrize("quiet", [False, True])
+def test_a_count_ends_it_at_that_packet(server, tmp_path, quiet):
+    """In lines, summary and file, though more came in the same batch; as ``tcpdump -c``."""
+    path = tmp_path / "cut.pcapng"
+    command = [sys.executable, "-m", "analyzer", "live", "-i", "lo", "--port", str(server), "-c", "12", "-w", str(path)]
+    with subprocess.Popen([*command, *["-q"][: int(quiet)]], stdout=-1, stderr=-1, text=True) as process:
+        told = iter(process.stderr.readline, "")
+        assert any("listening" in line for line in told)
+        for _ in range(10):
+            talk(server)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 0
-    assert out.split("\n\n")[0].count("Flags [") == 3
+    assert out.count("Flags [") == (0 if quiet else 12)
+    assert " 12 TCP segments of 12 records" in out
+    assert "12 packets received, 0 dropped by the kernel" in err
+    assert list(analyzer.read(path).packets.index) == list(range(1, 13))
+
+
+@needs_root
+def test_a_count_is_of_packets_not_of_segments(server):
+    """What is not TCP counts too, as with ``tcpdump -c``; the session ends by itself."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.connect(("127.0.0.1", 9))
+        session = analyzer.live("lo", bpf=f"tcp port {server} or udp src port {other.getsockname()[1]}", count=8)
+        other.send(b"one")
+        talk(server)
+        talk(server)
+        assert session.wait(60)
+    analysis = session.analysis()
+    assert (session.records, len(analysis.packets), analysis.capture.records) == (8, 7, 8)
+    assert list(analysis.packets.index) == [2, 3, 4, 5, 6, 7, 8]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may sniff")
 def test_without_the_right_it_says_so(capfd):
     assert cli.main(["live", "-i", "lo"]) == 1
     assert "may not sniff" in capfd.readouterr().err
+
+
+@needs_root
+def test_lines_that_come_too_fast_are_passed_over_and_counted(server):
+    with analyzer.live("lo", port=server) as session:
+        for _ in range(5):
+            talk(server)
+        until(lambda: session.counts.segments >= 45)
+        session.finish()
+        news = list(session.news(most=10))
+    frames = [frame for packets, _ in news for frame in packets.index]
+    assert len(frames) + session.passed_over == session.counts.segments
+    assert frames[-10:] == list(session.analysis().packets.index[-10:])
+    assert session.passed_over >= 35
+
+
+@needs_root
+def test_an_interface_that_goes_away_leaves_the_summary_and_what_was_saved(tmp_path):
+    name = f"gone{os.getpid() % 10_000}"
+    made = subprocess.run(["ip", "link", "add", name, "type", "veth", "peer", "name", name + "p"], check=False)
+    if made.returncode:
+        pytest.skip("no virtual cable can be made here")
+    try:
+        for end in (name, name + "p"):
+            subprocess.run(["ip", "link", "set", end, "up"], check=True)
+        command = [sys.executable, "-m", "analyzer", "live", "-i", name, "--plain", "--save", str(tmp_path / "kept")]
+        with subprocess.Popen(command, stdout=-1, stderr=-1, text=True) as process:
+            assert any("listening" in line for line in iter(process.stderr.readline, ""))
+            with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sender:
+                sender.bind((name + "p", 0))
+                sender.send(bytes(12) + b"\x08\x06" + bytes(50))
+            time.sleep(0.5)
+            subprocess.run(["ip", "link", "del", name], check=True)
+            out, err = process.communicate(timeout=60)
+    finally:
+        subprocess.run(["ip", "link", "del", name], check=False, capture_output=True)
+    assert process.returncode == 1
+    assert "No TCP connections" in out
+    assert analyzer.load(tmp_path / "kept").capture.records == int(err.split(" packets received")[0].split()[-1]) > 0
+    assert "packets received, 0 dropped by the kernel" in err
+    assert err.splitlines()[-1].startswith(f"analyzer: {name}: the interface has gone away")
+
+
+@needs_root
+def test_a_session_that_saves_while_it_runs(server, tmp_path):
+    settings = analyzer.Settings(live_flows=40, snapshot_s=0)
+    with analyzer.live("lo", port=server, save=tmp_path / "kept", settings=settings) as session:
+        for count in range(100):
+            talk(server)
+            if count % 25 == 24:
+                until(lambda: session.counts.flows > count)  # noqa: B023
+    left = session.analysis()
+    assert left.capture.let_go["flows"] + len(left.flows) == session.counts.flows == 100
+    assert len(left.flows) <= 40
+    saved = analyzer.load(session.save())
+    assert len(saved.flows) == 100
+    assert saved.capture.let_go == {}
+    assert saved.capture.records == saved.capture.segments == len(saved.packets) == session.records
+    assert (saved.flows["close"] == "orderly").all()
+    with pytest.raises(ValueError, match="saves to no folder"):
+        session.save()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import hypothesis.strategies as st
 import numpy as np
@@ -18,6 +19,7 @@ from analyzer.decode.fragments import new_fragments
 from analyzer.decode.records import decode
 from analyzer.decode.segment import SEGMENT, Skipped
 from analyzer.settings import Settings
+from analyzer.tracker import zeek_outcome
 from tests import recordings, wire
 from tests.capture import conformance
 from tests.exchanges import exchanges
@@ -74,6 +76,17 @@ def test_generated_exchanges_split_as_zeek_does(exchange, batch_records):
         path = Path(folder, "generated.pcap")
         path.write_bytes(wire.pcap(records, link))
         assert differences(path, Settings(batch_records=batch_records, zeek_timeouts=True, zeek_checksums=True)) == []
+
+
+@EXAMPLES
+@given(exchanges(), st.booleans())
+def test_what_zeek_has_forgotten_is_forgotten_at_once(exchange, splits):
+    """The rows of closed connections are used again whenever a batch is through; else that waits until there are many."""
+    link, records = exchange
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(zeek_outcome, "spare", zeek_outcome.forget_closed):
+        path = Path(folder, "generated.pcap")
+        path.write_bytes(wire.pcap(records, link))
+        assert differences(path, Settings(batch_records=2, zeek_timeouts=splits)) == []
 
 
 # ----------------------------------------------------------------------------------------------------------- decode

@@ -132,6 +132,7 @@ class FollowedSource:
         self._backlog: MergedSource | None = None
         self._heads: dict[tuple[int, int], bytes] = {}  #: of the files that are behind us, by device and inode
         self._seen: dict[str, tuple[int, ...]] = {}  #: what a file looked like when it was no next one
+        self._there: dict[tuple[int, int], int] | None = None  #: once stopped: how far the files then there are read
 
     @property
     def size_hint(self) -> int | None:
@@ -144,10 +145,8 @@ class FollowedSource:
         return None
 
     def stop(self) -> None:
-        """Let ``batches`` end after what is there; from any thread, also from a signal handler."""
+        """Let ``batches`` end after what is there, in later files too; from any thread, also from a signal handler."""
         self._stopped = True
-        if self._backlog:
-            self._backlog.stop()
 
     def close(self) -> None:
         """Close what is open; may be called again."""
@@ -164,7 +163,7 @@ class FollowedSource:
             with contextlib.suppress(CaptureError):  # each of them stands in the damage
                 yield from self._backlog.batches()
             self._backlog.close()
-        while not self._stopped:
+        while path is not None or not self._stopped:
             if path is None:
                 self._wait(None)
                 yield self._records(None, 0)
@@ -179,7 +178,8 @@ class FollowedSource:
             first = self._paths[0]
             # What was written before the file that was named is not asked for.
             for path in present:
-                if path != first and _changed(path) <= _changed(first):
+                # Clocks of file systems are coarse: of two changed at once the names tell.
+                if path != first and (_changed(path), natural(path)) <= (_changed(first), natural(first)):
                     self._pass(path)
             return first if first in present else None
         captures = [path for path in present if is_capture(path)]
@@ -208,15 +208,27 @@ class FollowedSource:
             except OSError:
                 continue
             identity = status.st_dev, status.st_ino
-            looks = (*identity, status.st_size, status.st_mtime_ns)
+            looks = _looks(status)
             here = self._stream is not None and identity == self._stream.identity
             if here or status.st_size < _BEGUN or self._seen.get(path) == looks:
+                continue
+            if self._stopped and identity not in self._at_stop():
                 continue
             if self._is_behind(path, identity) or not is_capture(path):
                 self._seen[path] = looks
             else:
                 candidates.append((status.st_mtime_ns, natural(path), path))
         return min(candidates)[2] if candidates else None
+
+    def _at_stop(self) -> dict[tuple[int, int], int]:
+        """The files that were there when the stop was noticed and are to be read yet, and how far: their size then."""
+        if self._there is None:
+            self._there = {}
+            for path in self._set.files():
+                with contextlib.suppress(OSError):
+                    status = os.stat(path)
+                    self._there[status.st_dev, status.st_ino] = status.st_size
+        return self._there
 
     def _is_behind(self, path: str, identity: tuple[int, int]) -> bool:
         """Whether it is a file that has been read, perhaps under another name, and not one written over it."""
@@ -246,6 +258,8 @@ class FollowedSource:
             if stream:
                 self._heads[stream.identity] = stream.head
                 stream.close()
+            with contextlib.suppress(OSError):
+                self._seen[path] = _looks(os.stat(path))  # it is not tried again as it is
             self._stream = None
             if not self.info.files and not self._stopped:
                 raise
@@ -263,7 +277,7 @@ class FollowedSource:
         opened, stream = self._opened, self._stream
         if opened is None or stream is None:
             return
-        reader = opened.reader
+        reader, last = opened.reader, False
         while not reader.done:
             count = reader.read()
             if count:
@@ -271,9 +285,11 @@ class FollowedSource:
                 yield self._records(opened, count)
             if self._stopped:
                 if stream.limit is None:
-                    stream.limit = stream.reached()
-                if not count or opened.compressed:
+                    stream.limit = self._at_stop().pop(stream.identity, stream.reached())
+                last = self._next() is None
+                if not count and last:
                     break
+                stream.over |= not count
             elif not count and not reader.done:
                 # In this order: what was written before the next file began is there now.
                 if self._is_left():
@@ -283,8 +299,8 @@ class FollowedSource:
                     if not stream.ready():
                         yield self._records(None, 0)
         reader.notes.hand_to(self.info, path)
-        # Who stops in the middle of a record has not met a damaged file.
-        if reader.damage and not (self._stopped and reader.cut):
+        # Who stops in the middle of the last file's last record has not met a damaged file.
+        if reader.damage and not (last and reader.cut):
             self.info.damage.append(Damage(path, *reader.damage))
         self._heads[stream.identity] = stream.head
         opened.close()
@@ -328,6 +344,11 @@ def _check(path: str) -> None:
         raise CaptureError(f"{path}: a pipe is read as it comes anyway. Do not ask to follow it.")
     if modes.S_ISREG(mode):
         open_raw(path)[0].close()
+
+
+def _looks(status: os.stat_result) -> tuple[int, ...]:
+    """What changes when a file is replaced or written to."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _size(path: str) -> int:

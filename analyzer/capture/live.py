@@ -5,17 +5,17 @@ scapy's own reading dissects nothing here: it costs some 150 microseconds a pack
 
 from __future__ import annotations
 
-import contextlib
 import errno
+import os
 import time
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analyzer.capture.backlog import Backlog, Packets
 from analyzer.capture.bpf import Filter
 from analyzer.capture.interfaces import InterfaceTable
 from analyzer.capture.raw_reads import RawReads
-from analyzer.capture.reader import Columns
 from analyzer.capture.records import CaptureInfo, Interface, Records
 from analyzer.capture.ring import PacketRing
 from analyzer.capture.sniffer import ANY, Sniffer, capture_filter, interface_names, those_here
@@ -33,8 +33,8 @@ SNAP_LENGTH = 262144
 _KERNEL_BUFFER = 64 * 1024 * 1024
 #: The longest that an empty batch waits for a packet.
 _IDLE_S = 0.1
-#: How long until it is seen that somebody has called ``stop``.
-_LOOK_S = 0.05
+#: The backlog takes no more than this part of the machine's memory.
+_SHARE = 1 / 4
 
 
 class LiveSource:
@@ -89,7 +89,7 @@ class LiveSource:
         names = [interface] if isinstance(interface, str) else list(interface)
         self._names, self._name = names, ", ".join(names)
         self._left = count
-        self._until_s = None if duration_s is None else time.monotonic() + duration_s
+        until_s = None if duration_s is None else time.monotonic() + duration_s
         expression = capture_filter(port, bpf)
         self._sniffer = Sniffer(names, expression)
         self._filter = Filter(expression) if expression and self._sniffer.late_filter else None
@@ -103,14 +103,16 @@ class LiveSource:
         except CaptureError:
             self._sniffer.close()
             raise
-        self._packets: PacketRing | RawReads
+        packets: Packets
         try:
             if not ring:
                 raise OSError(errno.ENOPROTOOPT, "not asked for")
-            self._packets = PacketRing(self._sniffer, _KERNEL_BUFFER, snap_length)
+            packets = PacketRing(self._sniffer, _KERNEL_BUFFER, snap_length)
         except OSError:  # an old kernel, or no memory
-            self._packets = RawReads(self._sniffer, _KERNEL_BUFFER, snap_length, self._settings.buffer_bytes)
-        self._stopped = False
+            packets = RawReads(self._sniffer, _KERNEL_BUFFER, snap_length)
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        most_bytes = min(self._settings.backlog_bytes, int(_SHARE * memory))
+        self._backlog = Backlog(packets, most_bytes, until_s, self._failed)
         self._closed = False
 
     @property
@@ -123,23 +125,27 @@ class LiveSource:
         """Nobody can tell."""
         return None
 
+    @property
+    def waiting(self) -> int:
+        """How many packets have come and were not handed on yet."""
+        return self._backlog.waiting
+
     def stop(self) -> None:
         """Let ``batches`` end after what is there; from any thread, also from a signal handler."""
-        self._stopped = True
+        self._backlog.stop()
 
     def close(self) -> None:
         """Close the socket; may be called again."""
         if self._closed:
             return
-        self._count_drops()
-        self._closed = self._stopped = True
-        self._packets.close()
-        self._sniffer.close()
+        self._closed = True
+        self._backlog.close()
+        self.info.kernel_drops = self._backlog.drops
         if self._writer is not None:
-            self._writer.close(self.info.kernel_drops)
+            self._writer.close(self.info.ended_ns, self.info.kernel_drops)
 
     def batches(self) -> Iterator[Records]:
-        """Yield what came, every 50 ms while packets come; an empty batch every 100 ms while none do.
+        """Yield what came; an empty batch every 100 ms while nothing does.
 
         Raises
         ------
@@ -147,73 +153,45 @@ class LiveSource:
             The interface has gone away; what came before has been handed on.
         """
         room = self._settings.batch_records
-        columns = Columns(room)
+        numbers = np.arange(1, room + 1)
         frame = np.zeros(room, np.int64)
         file = np.zeros(room, np.int32)
-        gone = last = False
-        while not gone and not last and self._left != 0:
-            self._packets.give_back()
-            last = self._over()
-            try:
-                count = self._gather(columns, room)
-            except OSError as error:
-                count, gone = 0, self._is_gone(error)
-            self._count_drops()
-            np.add(np.arange(1, count + 1), self.info.records, out=frame[:count])
-            records = self._selected(columns.records(count, self._packets.data, frame, file, frame, self._table.links))
+        while self._left != 0:
+            asked_ns = time.time_ns()
+            taken = self._backlog.take(room, _IDLE_S)
+            if taken is None:
+                self.info.ended_ns = self._backlog.ended_ns
+                return
+            slab, begin, count = taken
+            if not count:  # for longer than the kernel keeps a packet to itself: up to then none has come
+                self.info.ended_ns = asked_ns
+            self.info.kernel_drops = self._backlog.drops
+            np.add(numbers[:count], self.info.records, out=frame[:count])
+            records = slab.columns.records(count, slab.data, frame, file, frame, self._table.links, begin)
+            records = self._selected(records)
             if self._writer is not None:
                 self._writer.write(records)
             yield records
-        if gone:
-            raise InterfaceError(f"{self._name}: the interface has gone away. Those here now: {those_here()}.")
-
-    def _gather(self, columns: Columns, room: int) -> int:
-        """Take packets until the batch is full, or its time is up."""
-        count, deadline = 0, time.monotonic() + _IDLE_S
-        while not self._over():
-            before, count = count, self._packets.take(columns, count, room)
-            now = time.monotonic()
-            if count and not before:
-                deadline = min(deadline, now + self._packets.gather_s)
-            if count == room or self._packets.full or now >= deadline:
-                return count
-            if count == before:
-                self._packets.wait(min(deadline - now, _LOOK_S))
-        # What the kernel still has in its hands when it is over.
-        deadline = time.monotonic() + self._packets.retire_s
-        while (count := self._packets.take(columns, count, room)) < room and not self._packets.full:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                break
-            self._packets.wait(left)
-        return count
-
-    def _over(self) -> bool:
-        return self._stopped or (self._until_s is not None and time.monotonic() >= self._until_s)
 
     def _selected(self, records: Records) -> Records:
         """What of a batch is wanted: by a filter that the kernel could not have, and by the count."""
-        count = len(records.frame)
-        self.info.records += count
-        self.info.bytes += int(records.captured.sum(dtype=np.int64))
-        if self._filter:
-            records = self._filter.apply(records, self.info.interfaces)
-            self.info.filtered_out += count - len(records.frame)
+        looked_at = len(records.frame)
+        wanted = self._filter.apply(records, self.info.interfaces) if self._filter else records
         if self._left is not None:
-            wanted = min(self._left, len(records.frame))
-            records = Records._make([records.data, *(column[:wanted] for column in records[1:-1]), records.links])
-            self._left -= wanted
-        return records
+            if len(wanted.frame) >= self._left:  # what comes after the last one has not come: it counts nowhere
+                wanted = Records._make([wanted.data, *(column[: self._left] for column in wanted[1:-1]), wanted.links])
+                looked_at = int(wanted.frame[-1]) - self.info.records
+                self.info.ended_ns = int(wanted.time_ns[-1])
+            self._left -= len(wanted.frame)
+        self.info.records += looked_at
+        self.info.bytes += int(records.captured[:looked_at].sum(dtype=np.int64))
+        self.info.filtered_out += looked_at - len(wanted.frame)
+        return wanted
 
-    def _count_drops(self) -> None:
-        """Add what the kernel had no room for since the last time."""
-        if not self._closed:
-            with contextlib.suppress(OSError):
-                self.info.kernel_drops = (self.info.kernel_drops or 0) + self._packets.drops()
-
-    def _is_gone(self, error: OSError) -> bool:
-        """Whether the interface has gone for good; one that is merely down may come back."""
+    def _failed(self, error: OSError) -> None:
+        """Say what has ended the reading, if anything did: an interface that is merely down may come back."""
         if error.errno not in (errno.ENETDOWN, errno.ENODEV, errno.ENXIO):
             raise InterfaceError(f"{self._name}: reading stopped ({error.strerror}). Start again.") from error
         there = interface_names()
-        return not any(name == ANY or name in there for name in self._names)
+        if not any(name == ANY or name in there for name in self._names):
+            raise InterfaceError(f"{self._name}: the interface has gone away. Those here now: {those_here()}.")

@@ -16,18 +16,26 @@ if TYPE_CHECKING:
 #: In a whole capture: comments, the characters of each, addresses with names, names of each, processes.
 COMMENTS, COMMENT_LENGTH, ADDRESSES, NAMES, PROCESSES = 1000, 10_000, 100_000, 16, 65536
 
+_LATEST_NS = (1 << 63) - 1
+
 
 class Notes:
     """One file's notes, from one ``hand_to`` to the next."""
 
     def __init__(self) -> None:
         self.timeless = 0
+        self.ended_ns: int | None = None
         self._comments: list[tuple[int | None, int | None, str]] = []
         self._left_out = 0
         self._names: dict[str, tuple[str, ...]] = {}
         self._processes: dict[int, str] = {}
         self._drops: dict[object, tuple[int | None, int | None]] = {}
         self._handed: tuple[int, int] = (0, 0)
+
+    def end(self, time_ns: int) -> None:
+        """Note when capturing ended; of several times the last, and none that no clock shows."""
+        if time_ns <= _LATEST_NS:
+            self.ended_ns = max(time_ns, self.ended_ns or 0)
 
     def comment(self, text: bytes, frame: int | None = None, interface: int | None = None) -> None:
         """Note a comment."""
@@ -70,6 +78,8 @@ class Notes:
         """Add to a capture's ``info`` what is new."""
         info.timeless += self.timeless
         self.timeless = 0
+        if self.ended_ns is not None:
+            info.ended_ns = max(self.ended_ns, info.ended_ns or 0)
         room = max(0, COMMENTS - len(info.comments))
         info.comments += [Comment(file, *comment) for comment in self._comments[:room]]
         info.comments_left_out += self._left_out + len(self._comments[room:])

@@ -8,13 +8,14 @@ import os
 import sys
 from typing import TYPE_CHECKING, cast
 
+import numpy as np
+
 from analyzer.capture import pcap, pcapng, snoop
 from analyzer.capture.compressed import CompressedStream, decompressed
 from analyzer.capture.window import PlainStream, Raw, Stream, Window
 from analyzer.errors import CaptureError
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
     from analyzer.capture.interfaces import InterfaceTable
@@ -42,12 +43,14 @@ class NotACapture(CaptureError):  # noqa: N818  # named for what it is, as its p
     Attributes
     ----------
     begun : bytes
-        What has been read of it, for whoever knows more formats: a pipe cannot be read twice. Empty if it is compressed.
+        What has been read of it, decompressed, for whoever knows more formats: a pipe cannot be read twice.
+    stream : Stream
+        Where the rest of standard input comes from; that of a file is closed.
     """
 
-    def __init__(self, message: str, begun: bytes) -> None:
+    def __init__(self, message: str, begun: bytes, stream: Stream) -> None:
         super().__init__(message)
-        self.begun = begun
+        self.begun, self.stream = begun, stream
 
 
 class OpenedFile:
@@ -107,6 +110,23 @@ class OpenedFile:
     def close(self) -> None:
         """Close the file."""
         self._plain.close()
+
+
+def opened_stream(path: str) -> tuple[bytes, Stream]:
+    """Open a file of whatever content: its first bytes, decompressed, and where the rest comes from.
+
+    Raises
+    ------
+    CaptureError
+        It cannot be opened, or is empty.
+    """
+    plain = PlainStream(*open_raw(path))
+    try:
+        window, _ = _window(path, plain, np.empty(4096, np.uint8))
+    except BaseException:
+        plain.close()
+        raise
+    return window.data[: window.end].tobytes(), window.stream
 
 
 def open_raw(path: str) -> tuple[Raw, bool]:
@@ -194,5 +214,6 @@ def _reader(path: str, window: Window, table: InterfaceTable, room: int, limit: 
     raise NotACapture(
         f"{path}: neither pcap nor pcapng nor snoop (it begins with {prefix[:8].hex(' ')}). "
         "Name a file written by tcpdump -w.",
-        window.data[: window.end].tobytes() if isinstance(window.stream, PlainStream) else b"",
+        window.data[: window.end].tobytes(),
+        window.stream,
     )

@@ -8,14 +8,14 @@ whole, without being kept in memory.
 from __future__ import annotations
 
 import ipaddress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from analyzer.capture.notes import NAMES
 from analyzer.capture.reader import DAMAGE, DESCRIPTION, FULL, MORE, SKIP, Reader
-from analyzer.capture.records import Interface
+from analyzer.capture.records import OWN_NAME, Interface
 from analyzer.capture.ticks import ticks_to_ns
 from analyzer.capture.words import u16, u32
 from analyzer.kernel import kernel
@@ -31,16 +31,19 @@ NAME_RESOLUTION, STATISTICS, PROCESS = 4, 5, 0x80000001
 MAGIC = SECTION.to_bytes(4, "big")
 _BYTE_ORDER_MAGIC = 0x1A2B3C4D
 
-#: Options: of any block; of an interface description; of its statistics; of a packet and of a process, the latter two
-#: with a number of Apple's own (its libpcap, ``pcap-ng.h``).
+#: Options: of any block; of a section; of an interface description; of its statistics; of a packet and of a process, the
+#: latter two with a number of Apple's own (its libpcap, ``pcap-ng.h``).
 _END_OF_OPTIONS, _COMMENT = 0, 1
+_APPLICATION = 4
 _NAME, _RESOLUTION, _TIME_OFFSET = 2, 9, 14
-_INTERFACE_DROPS, _SYSTEM_DROPS = 5, 7
+_ENDED, _INTERFACE_DROPS, _SYSTEM_DROPS = 3, 5, 7
 _PROCESS_AND_THREAD, _PROCESS_INDEX = 8, 0x8001
 _PROCESS_NAME = 2
 #: Records of a name resolution block, and the octets of their addresses.
 _NAMES_OF = {1: 4, 2: 16}
 
+#: What a section's block has at least.
+_SECTION_FIXED = 28
 #: Room that a packet block's options get beside the packet.
 _OPTIONS_ROOM = 65536
 #: So many blocks of names, statistics and processes are looked into; a file of nothing else would take hours.
@@ -71,6 +74,7 @@ class _Section:
         self.snap_length = np.zeros(8, np.int64)
         self.processes = 0
         self.process = np.full(8, -1, np.int32)
+        self.ours = False  #: written by a live session of ours
 
     def add(self, index: int, resolution: int, offset_s: int, snap_length: int) -> None:
         if self.count == len(self.index):
@@ -220,6 +224,18 @@ class PcapngReader(Reader):
         self._stop_at(DESCRIPTION, 0)
 
     def _walk(self) -> tuple[int, int, int]:
+        """Walk on across descriptions that lie whole in the window, so that many small sections make one batch."""
+        count, status, amount = self._walk_packets(0)
+        while count and status == DESCRIPTION and self._lies_here(amount):
+            self._stop_at(status, amount)
+            if self._done:
+                break
+            more, status, amount = self._walk_packets(count)
+            count += more
+        return count, status, amount
+
+    def _walk_packets(self, first: int) -> tuple[int, int, int]:
+        """Walk the whole packets up to the next description; their columns begin at ``first``."""
         window, columns, section = self.window, self.columns, self._section
         count, window.begin, status, amount = walk_pcapng(
             window.data,
@@ -235,18 +251,27 @@ class PcapngReader(Reader):
             section.process,
             self._blocks_left > 0,
             self._last_ns,
-            columns.offset,
-            columns.captured,
-            columns.wire,
-            columns.time_ns,
-            columns.interface,
-            columns.process,
-            self._noted,
+            columns.offset[first:],
+            columns.captured[first:],
+            columns.wire[first:],
+            columns.time_ns[first:],
+            columns.interface[first:],
+            columns.process[first:],
+            self._noted[first:],
         )
         if count:
-            self._last_ns = int(columns.time_ns[count - 1])
-            self._note_packets(count)
+            self._last_ns = int(columns.time_ns[first + count - 1])
+            self._note_packets(first, count)
         return count, status, amount
+
+    def _lies_here(self, length: int) -> bool:
+        """Whether the first unread block is whole in the window; the length of a section's is not known yet (0)."""
+        there = self.window.end - self.window.begin
+        if not length and there >= _SECTION_FIXED:
+            block = self.window.data[self.window.begin : self.window.begin + 12].tobytes()
+            order: Literal["big", "little"] = "big" if block[8:] == _BYTE_ORDER_MAGIC.to_bytes(4, "big") else "little"
+            length = int.from_bytes(block[4:8], order)
+        return 0 < length <= there
 
     def _stop_at(self, status: int, amount: int) -> None:
         if status == DAMAGE:
@@ -260,9 +285,9 @@ class PcapngReader(Reader):
         else:
             self._note_block(amount)
 
-    def _note_packets(self, count: int) -> None:
+    def _note_packets(self, first: int, count: int) -> None:
         """Take up what the walk has noted of the records just read."""
-        records = np.flatnonzero(self._noted[:count] != _NOTHING)
+        records = first + np.flatnonzero(self._noted[first : first + count] != _NOTHING)
         if not len(records):
             return
         places = self._noted[records]
@@ -309,7 +334,7 @@ class PcapngReader(Reader):
         return True
 
     def _begin_section(self) -> None:
-        if not self._whole(28):
+        if not self._whole(_SECTION_FIXED):
             return None
         for big in (False, True):
             self._big = big
@@ -318,7 +343,7 @@ class PcapngReader(Reader):
         else:
             return self._spoil("a section begins without the byte-order magic")
         length = self._word(4)
-        if length < 28 or length & 3:
+        if length < _SECTION_FIXED or length & 3:
             return self._spoil(_WORDS[_WRONG_LENGTH])
         if self._word(12, 2) != 1:
             return self._spoil(f"a section is of pcapng version {self._word(12, 2)}, which nobody has defined yet")
@@ -329,6 +354,8 @@ class PcapngReader(Reader):
             for code, value in self._options(24, length - 4):
                 if code == _COMMENT:
                     self.notes.comment(value)
+                elif code == _APPLICATION:
+                    self._section.ours = value == OWN_NAME
         if not self._done:
             self._skip(length)
         return None
@@ -388,6 +415,9 @@ class PcapngReader(Reader):
             for code, value in self._options(20, length - 4):
                 if len(value) == 8:
                     counts[code] = int.from_bytes(value, "big" if self._big else "little")
+                if code == _ENDED and len(value) == 8 and self._section.ours:
+                    # Of others it is not believed: a piece that was cut out may have the whole's. Written in nanoseconds.
+                    self.notes.end(int.from_bytes(value[4:] + value[:4], "little"))
             self.notes.drops((self._sections, self._word(8)), counts.get(_INTERFACE_DROPS), counts.get(_SYSTEM_DROPS))
         elif kind == PROCESS and length >= 16:
             number = self._word(8)

@@ -13,13 +13,11 @@ import struct
 import time
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from analyzer.capture.ring import SLL2_HEADER
 from analyzer.capture.sniffer import LOOPBACK
 
 if TYPE_CHECKING:
-    from analyzer.capture.reader import Columns
+    from analyzer.capture.backlog import Slab
     from analyzer.capture.sniffer import Sniffer
 
 _SOL_PACKET, _PACKET_STATISTICS, _PACKET_AUXDATA = 263, 6, 8
@@ -31,35 +29,30 @@ _TIMESPEC = struct.Struct("@qq")
 _SLL2 = struct.Struct("!HHIHBB8s")
 _TAG = 4
 _LONGEST = 262144
+_GATHER_S = 0.05
 
 
 class RawReads:
-    """Reads a sniffer's socket into a buffer of its own.
+    """Reads a sniffer's socket into slabs.
 
     Parameters
     ----------
     sniffer
-        Open; it stays its owner's.
+        Open; from now on this one's.
     held_bytes
         What the kernel may hold while nobody reads.
     snap_length
         Bytes to keep of each packet.
-    buffer_bytes
-        Of one batch.
     """
 
-    gather_s = 0.05  #: how long a packet waits for others
-    retire_s = 0.0  #: how long the last packets may be under way
+    retire_s = 0.0
 
-    def __init__(self, sniffer: Sniffer, held_bytes: int, snap_length: int, buffer_bytes: int) -> None:
-        self._socket = sniffer.socket
+    def __init__(self, sniffer: Sniffer, held_bytes: int, snap_length: int) -> None:
+        self._sniffer, self._socket = sniffer, sniffer.socket
         self._cooked, self._only = sniffer.cooked, sniffer.only
         self._snap_length = snap_length
         self._head = SLL2_HEADER if sniffer.cooked else _TAG
         self._slot = self._head + _LONGEST
-        self.data = np.empty(max(buffer_bytes, 2 * self._slot), np.uint8)
-        self._view = memoryview(self.data)  # type: ignore[arg-type]
-        self._at = 0
         if sniffer.cooked:
             for level, option in ((_SOL_PACKET, _PACKET_AUXDATA), (socket.SOL_SOCKET, _SO_TIMESTAMPNS)):
                 self._socket.setsockopt(level, option, 1)
@@ -68,33 +61,29 @@ class RawReads:
                 self._socket.setsockopt(socket.SOL_SOCKET, option, held_bytes)
                 break
 
-    @property
-    def full(self) -> bool:
-        """Whether nothing more can be taken before something is given back."""
-        return self._at + self._slot > len(self.data)
-
     def wait(self, seconds: float) -> None:
-        """Wait for a packet, at most so long."""
-        select.select([self._socket.fileno()], [], [], seconds)
+        """Wait for a packet, and a little for others that come with it."""
+        if select.select([self._socket.fileno()], [], [], seconds)[0]:
+            time.sleep(min(seconds, _GATHER_S))
 
-    def take(self, columns: Columns, count: int, room: int) -> int:
-        """Add the packets that are there to the columns from ``count`` on, up to ``room``; returns the new count.
+    def take(self, slab: Slab) -> None:
+        """Add the packets that are there to a slab, up to its being full.
 
         Raises
         ------
         OSError
             The interface has gone, or is down.
         """
-        while count < room and not self.full:
+        while not slab.full:
             try:
-                count += self._receive(columns, count)
+                self._receive(slab)
             except BlockingIOError:
                 break
-        return count
+            slab.full = slab.count == len(slab.columns.offset) or slab.used + self._slot > len(slab.data)
 
-    def give_back(self) -> None:
-        """Use the buffer again."""
-        self._at = 0
+    def refuse(self) -> None:
+        """Let no more packets come than have come."""
+        self._sniffer.refuse()
 
     def drops(self) -> int:
         """How many packets the kernel had no room for since the last time; reading the counter resets it."""
@@ -102,16 +91,17 @@ class RawReads:
         return int(struct.unpack("=II", counted)[1])
 
     def close(self) -> None:
-        """Nothing is held but memory."""
+        """Close the socket."""
+        self._sniffer.close()
 
-    def _receive(self, columns: Columns, index: int) -> int:
-        """Take one packet behind room for a tag or header; returns 0 for one that is not wanted."""
-        at, head = self._at, self._head
-        view = self._view[at : at + self._slot]
+    def _receive(self, slab: Slab) -> None:
+        """Take one packet behind room for a tag or header; not one that is not wanted."""
+        at, head, columns, index = slab.used, self._head, slab.columns, slab.count
+        view = slab.memory[at : at + self._slot]
         length, ancillary, _, sender = self._socket.recvmsg_into([view[head:]], 128, socket.MSG_DONTWAIT)
         name, protocol, kind, hardware, address = sender
         if kind == _OUTGOING and hardware == LOOPBACK:
-            return 0  # on loopback each packet comes twice, going out and coming in
+            return  # on loopback each packet comes twice, going out and coming in
         begin, wire, time_ns = head, length, 0
         for level, what, value in ancillary:
             if level == socket.SOL_SOCKET and what == _SO_TIMESTAMPNS and len(value) >= _TIMESPEC.size:
@@ -126,15 +116,15 @@ class RawReads:
         if self._cooked:
             begin, ifindex = 0, _index(name)
             if self._only and ifindex not in self._only:
-                return 0
+                return
             _SLL2.pack_into(view, 0, protocol, 0, ifindex, hardware, kind, len(address), address[:8])
         more = head - begin
         columns.offset[index] = at + begin
         columns.captured[index] = min(length + more, self._snap_length)
         columns.wire[index] = max(wire, length) + more
         columns.time_ns[index] = time_ns or time.time_ns()
-        self._at += head + length
-        return 1
+        slab.used = at + head + length
+        slab.count = index + 1
 
 
 def _index(name: str) -> int:

@@ -25,7 +25,7 @@ MORE, FULL, DAMAGE, SKIP, DESCRIPTION = range(5)
 
 
 class Columns:
-    """The arrays of one file's batch, reused; meanings as in ``Records``."""
+    """The arrays of one batch, reused; meanings as in ``Records``."""
 
     def __init__(self, room: int) -> None:
         room = max(1, room)
@@ -37,20 +37,28 @@ class Columns:
         self.process = np.full(room, -1, np.int32)
 
     def records(
-        self, count: int, data: Bytes, frame: Numbers, file: Indices, file_frame: Numbers, links: Indices
+        self,
+        count: int,
+        data: Bytes,
+        frame: Numbers,
+        file: Indices,
+        file_frame: Numbers,
+        links: Indices,
+        begin: int = 0,
     ) -> Records:
-        """Hand on the first ``count`` records, which lie in ``data``."""
+        """Hand on ``count`` records from ``begin`` on, which lie in ``data``; the numbers are theirs from their first on."""
+        end = begin + count
         return Records(
             data,
-            self.offset[:count],
-            self.captured[:count],
-            self.wire[:count],
-            self.time_ns[:count],
-            self.interface[:count],
+            self.offset[begin:end],
+            self.captured[begin:end],
+            self.wire[begin:end],
+            self.time_ns[begin:end],
+            self.interface[begin:end],
             frame[:count],
             file[:count],
             file_frame[:count],
-            self.process[:count],
+            self.process[begin:end],
             links,
         )
 

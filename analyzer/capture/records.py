@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 
+OWN_NAME = b"tcp-handshake-analyzer"
+"""What pcapng files that are written here say in ``shb_userappl``."""
+
+
 class Records(NamedTuple):
     """A batch of n raw records. The arrays belong to the source and are overwritten by the next batch."""
 
@@ -83,6 +87,9 @@ class CaptureInfo:
     comments_left_out: int = 0  #: how many more there are
     names: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  #: pcapng: address -> its names
     processes: dict[int, str] = dataclasses.field(default_factory=dict)  #: macOS's pcapng: process id -> name
+    ended_ns: int | None = None
+    """When capturing ended, or as far as it has come, where that is known: live, and of files that a live session wrote. All
+    that came up to then is here; None: nobody knows how long no packet came after the last one."""
     bpf: str | None = None
     printed: bool = False  #: tcpdump's printed text: of the packets there is what it prints of headers, and no payload
 

@@ -1,14 +1,12 @@
-"""The kernel's packet ring (TPACKET_V3): packets are read where the kernel has put them, blocks of them at a time.
+"""The kernel's packet ring (TPACKET_V3): packets are taken out of it blocks at a time, as many as there are.
 
 ``Documentation/networking/packet_mmap.rst`` and ``linux/if_packet.h``. A block goes to the kernel's side and back by one
-word, its status; what a batch holds is the kernel's again once the next batch is asked for. Before each packet the kernel
-leaves room (PACKET_RESERVE) into which its VLAN tag is put back, or the header of LINUX_SLL2 is written, both as libpcap
-does.
+word, its status. As the packets are copied, a VLAN tag that the kernel took out is put back, or the header of LINUX_SLL2
+written, both as libpcap does.
 """
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import os
 import select
@@ -19,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyzer.capture.reader import Columns
+from analyzer.capture.backlog import Slab
 from analyzer.capture.words import u16, u32
 from analyzer.kernel import kernel, part
 
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 
     from analyzer.capture.sniffer import Sniffer
 
-_SOL_PACKET, _PACKET_RX_RING, _PACKET_STATISTICS, _PACKET_VERSION, _PACKET_RESERVE = 263, 5, 6, 10, 12
+_SOL_PACKET, _PACKET_RX_RING, _PACKET_STATISTICS, _PACKET_VERSION = 263, 5, 6, 10
 _TPACKET_V3 = 2
 _REQUEST = struct.Struct("=7I")  # tpacket_req3
 _STATISTICS = struct.Struct("=3I")  # tpacket_stats_v3
@@ -38,7 +36,7 @@ _FRAME = 2048  # only asked for, not used by version 3
 _RETIRE_MS = 50  #: a block that is not full is handed over after so long
 
 SLL2_HEADER = 20
-_TAG = 4
+_MACS, _TAG = 12, 4
 
 # tpacket_block_desc: words of its hdr_v1
 _BLOCK_STATUS, _BLOCK_PACKETS, _BLOCK_FIRST = 8, 12, 16
@@ -53,12 +51,12 @@ _BIG = sys.byteorder == "big"
 
 
 class PacketRing:
-    """The ring of a sniffer's socket, set up once the socket has its filter; the socket stays its owner's.
+    """The ring of a sniffer's socket, set up once the socket has its filter.
 
     Parameters
     ----------
     sniffer
-        Open, without a ring.
+        Open, without a ring; from now on this one's.
     held_bytes
         The ring's size: what the kernel holds while nobody reads. Packets beyond it are dropped and counted.
     snap_length
@@ -70,70 +68,54 @@ class PacketRing:
         The system has no such ring, or no memory for it.
     """
 
-    gather_s = 0.0  #: how long a packet waits for others: the kernel has gathered them
-    retire_s = 1.2e-3 * _RETIRE_MS  #: how long the last packets may be under way
+    retire_s = 1.2e-3 * _RETIRE_MS
 
     def __init__(self, sniffer: Sniffer, held_bytes: int, snap_length: int) -> None:
-        self._socket = sniffer.socket
+        self._sniffer, self._socket = sniffer, sniffer.socket
         self._cooked = sniffer.cooked
         self._only = np.array(sniffer.only, np.int64)
         self._snap_length = snap_length
         self._blocks = max(2, held_bytes // BLOCK)
-        self._at = 0  #: the block whose turn it is
-        self._next, self._left = 0, 0  #: in a block that was handed over: the next packet, and how many there are yet
-        self._done: list[int] = []  #: blocks that go back to the kernel before the next are read
+        self._place = np.array([0, 0, -1], np.int64)
         self._socket.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V3)
-        self._socket.setsockopt(_SOL_PACKET, _PACKET_RESERVE, 32)
         frames = self._blocks * BLOCK // _FRAME
         request = _REQUEST.pack(BLOCK, self._blocks, _FRAME, frames, _RETIRE_MS, 0, 0)
         self._socket.setsockopt(_SOL_PACKET, _PACKET_RX_RING, request)
         self._memory = mmap.mmap(self._socket.fileno(), self._blocks * BLOCK)
-        self.data: npt.NDArray[np.uint8] = np.frombuffer(self._memory, np.uint8)
+        self._data: npt.NDArray[np.uint8] = np.frombuffer(self._memory, np.uint8)
         self._status: npt.NDArray[np.uint32] = np.ndarray(
             (self._blocks,), np.uint32, self._memory, offset=_BLOCK_STATUS, strides=(BLOCK,)
         )
-        self._walk(0, Columns(1), 0, 0)  # compiled before packets wait for it
+        self._copy(0, Slab())  # compiled before packets wait for it
         self._poll = select.poll()
         self._poll.register(self._socket.fileno(), select.POLLIN | select.POLLERR)
-
-    @property
-    def full(self) -> bool:
-        """Whether nothing more can be taken before something is given back."""
-        return len(self._done) == self._blocks
 
     def wait(self, seconds: float) -> None:
         """Wait for a packet, at most so long."""
         self._poll.poll(seconds * 1000)
 
-    def take(self, columns: Columns, count: int, room: int) -> int:
-        """Add the packets that are there to the columns from ``count`` on, up to ``room``; returns the new count.
+    def take(self, slab: Slab) -> None:
+        """Add the packets that are there to a slab, up to its being full, and give their blocks back to the kernel.
 
         Raises
         ------
         OSError
             The interface has gone, or is down.
         """
-        while count < room:
-            if not self._left:
-                if not int(self._status[self._at]) & _OURS or self.full:
-                    error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                    if error and not count:
-                        raise OSError(error, os.strerror(error))
-                    break
-                begin = self._at * BLOCK
-                self._next = begin + self._word(begin + _BLOCK_FIRST)
-                self._left = self._word(begin + _BLOCK_PACKETS)
-            count, self._next, self._left = self._walk(self._left, columns, count, room)
-            if not self._left:
-                self._done.append(self._at)
-                self._at = (self._at + 1) % self._blocks
-        return count
+        at, ready = int(self._place[0]), 0
+        while ready < self._blocks and int(self._status[(at + ready) % self._blocks]) & _OURS:
+            ready += 1
+        if not ready:
+            error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error:
+                raise OSError(error, os.strerror(error))
+            return
+        for block in range(at, at + self._copy(ready, slab)):
+            self._status[block % self._blocks] = _KERNELS
 
-    def give_back(self) -> None:
-        """Hand the blocks that were read back to the kernel: what lies in them may change from now on."""
-        for block in self._done:
-            self._status[block] = _KERNELS
-        self._done.clear()
+    def refuse(self) -> None:
+        """Let no more packets come than have come."""
+        self._sniffer.refuse()
 
     def drops(self) -> int:
         """How many packets the kernel had no room for since the last time."""
@@ -141,18 +123,20 @@ class PacketRing:
         return int(_STATISTICS.unpack(counted)[1])
 
     def close(self) -> None:
-        """Let go of the memory; before the socket is closed."""
-        self.data = np.zeros(0, np.uint8)
+        """Let go of the memory, and close the socket."""
+        self._data = np.zeros(0, np.uint8)
         self._status = np.zeros(0, np.uint32)
-        with contextlib.suppress(BufferError):  # somebody still looks at the last batch: it goes with that
-            self._memory.close()
+        self._memory.close()
+        self._sniffer.close()
 
-    def _walk(self, left: int, columns: Columns, count: int, room: int) -> tuple[int, int, int]:
-        into = (columns.offset, columns.captured, columns.wire, columns.time_ns)
-        return walk_block(self.data, self._next, left, self._cooked, self._only, self._snap_length, room, count, *into)
-
-    def _word(self, at: int) -> int:
-        return int.from_bytes(self._memory[at : at + 4], sys.byteorder)
+    def _copy(self, ready: int, slab: Slab) -> int:
+        """Copy the packets of so many blocks behind those in a slab; returns how many blocks are done."""
+        it = slab.columns
+        into = (slab.data, it.offset, it.captured, it.wire, it.time_ns)
+        wanted = (self._cooked, self._only, self._snap_length)
+        done, used, count, slab.full = copy_packets(self._data, ready, self._place, wanted, into, slab.used, slab.count)
+        slab.used, slab.count = used, count
+        return int(done)
 
 
 @part
@@ -164,77 +148,107 @@ def _among(numbers: Any, wanted: int) -> bool:
 
 
 @part
-def _write_sll2(data: Any, begin: int, here: int) -> None:
+def _write_sll2(out: Any, begin: int, data: Any, here: int) -> None:
     """Write the header of LINKTYPE_LINUX_SLL2 from the packet's address (sockaddr_ll), in network byte order."""
-    data[begin] = data[here + _PROTOCOL]
-    data[begin + 1] = data[here + _PROTOCOL + 1]
-    data[begin + 2] = data[begin + 3] = 0
+    out[begin] = data[here + _PROTOCOL]
+    out[begin + 1] = data[here + _PROTOCOL + 1]
+    out[begin + 2] = out[begin + 3] = 0
     ifindex = u32(data, here + _IFINDEX, _BIG)
     hardware = u16(data, here + _HARDWARE, _BIG)
-    data[begin + 4] = ifindex >> 24
-    data[begin + 5] = (ifindex >> 16) & 0xFF
-    data[begin + 6] = (ifindex >> 8) & 0xFF
-    data[begin + 7] = ifindex & 0xFF
-    data[begin + 8] = hardware >> 8
-    data[begin + 9] = hardware & 0xFF
-    data[begin + 10] = data[here + _TYPE]
-    data[begin + 11] = data[here + _ADDRESS_LENGTH]
+    out[begin + 4] = ifindex >> 24
+    out[begin + 5] = (ifindex >> 16) & 0xFF
+    out[begin + 6] = (ifindex >> 8) & 0xFF
+    out[begin + 7] = ifindex & 0xFF
+    out[begin + 8] = hardware >> 8
+    out[begin + 9] = hardware & 0xFF
+    out[begin + 10] = data[here + _TYPE]
+    out[begin + 11] = data[here + _ADDRESS_LENGTH]
     for i in range(8):
-        data[begin + 12 + i] = data[here + _ADDRESS + i]
+        out[begin + 12 + i] = data[here + _ADDRESS + i]
+
+
+@part
+def _write_tag(out: Any, begin: int, data: Any, here: int) -> None:
+    """Write the VLAN tag that the kernel took out."""
+    status, tag = u32(data, here + _STATUS, _BIG), u32(data, here + _VLAN, _BIG)
+    protocol = u16(data, here + _VLAN_PROTOCOL, _BIG) if status & _VLAN_PROTOCOL_VALID else 0x8100
+    out[begin] = protocol >> 8
+    out[begin + 1] = protocol & 0xFF
+    out[begin + 2] = (tag >> 8) & 0xFF
+    out[begin + 3] = tag & 0xFF
 
 
 @kernel
-def walk_block(
+def copy_packets(
     data: Any,
-    at: int,
-    left: int,
-    cooked: bool,
-    only: Any,
-    snap_length: int,
-    room: int,
+    ready: int,
+    place: Any,
+    wanted: tuple[bool, Any, int],
+    into: tuple[Any, Any, Any, Any, Any],
+    used: int,
     count: int,
-    offset: Any,
-    captured: Any,
-    wire: Any,
-    time_ns: Any,
-) -> tuple[int, int, int]:
-    """List the packets of a block that the kernel has handed over; returns (count, the next packet, how many are left).
+) -> tuple[int, int, int, bool]:
+    """Copy the packets of blocks that the kernel has handed over, and list them.
 
     The kernel's own words are trusted, for they are not the sender's.
+
+    Parameters
+    ----------
+    data, ready
+        The ring, and how many blocks are handed over.
+    place
+        The block whose turn it is, the next packet in it, and how many are left there: -1 in a block not begun.
+    wanted
+        Whether cooked, of which interfaces only, and how many bytes of each.
+    into, used, count
+        The slab: its memory, the columns ``offset``, ``captured``, ``wire`` and ``time_ns``, and what is in it.
+
+    Returns
+    -------
+    tuple
+        How many blocks are done, the bytes and packets in the slab now, and whether it has no room for the next.
     """
-    while left > 0 and count < room:
-        here = at
-        at += u32(data, here + _NEXT, _BIG)
-        left -= 1
-        kind = data[here + _TYPE]
-        hardware = u16(data, here + _HARDWARE, _BIG)
-        if kind == _OUTGOING and hardware == _ARPHRD_LOOPBACK:
-            continue  # on loopback each packet comes twice, going out and coming in
-        if len(only) and not _among(only, u32(data, here + _IFINDEX, _BIG)):
-            continue
-        begin = here + u16(data, here + _MAC, _BIG)
-        length, whole = u32(data, here + _CAPTURED, _BIG), u32(data, here + _WIRE, _BIG)
-        status, tag = u32(data, here + _STATUS, _BIG), u32(data, here + _VLAN, _BIG)
-        if cooked:
-            begin -= SLL2_HEADER
-            length += SLL2_HEADER
-            whole += SLL2_HEADER
-            _write_sll2(data, begin, here)
-        elif (tag != 0 or status & _VLAN_VALID) and length >= 12:
-            begin -= _TAG
-            length += _TAG
-            whole += _TAG
-            for i in range(begin, begin + 12):
-                data[i] = data[i + _TAG]
-            protocol = u16(data, here + _VLAN_PROTOCOL, _BIG) if status & _VLAN_PROTOCOL_VALID else 0x8100
-            data[begin + 12] = protocol >> 8
-            data[begin + 13] = protocol & 0xFF
-            data[begin + 14] = (tag >> 8) & 0xFF
-            data[begin + 15] = tag & 0xFF
-        offset[count] = begin
-        captured[count] = min(length, snap_length)
-        wire[count] = whole
-        seconds, nanoseconds = u32(data, here + _SECONDS, _BIG), u32(data, here + _NANOSECONDS, _BIG)
-        time_ns[count] = seconds * 1_000_000_000 + nanoseconds
-        count += 1
-    return count, at, left
+    cooked, only, snap_length = wanted
+    out, offset, captured, wire, time_ns = into
+    done = 0
+    while done < ready:
+        if place[2] < 0:
+            begin = place[0] * BLOCK
+            place[1] = begin + u32(data, begin + _BLOCK_FIRST, _BIG)
+            place[2] = u32(data, begin + _BLOCK_PACKETS, _BIG)
+        here, left = place[1], place[2]
+        while left > 0:
+            length = np.int64(u32(data, here + _CAPTURED, _BIG))
+            if count == len(offset) or used + length + SLL2_HEADER > len(out):
+                place[1], place[2] = here, left
+                return done, used, count, True
+            at = here
+            here += u32(data, at + _NEXT, _BIG)
+            left -= 1
+            hardware = u16(data, at + _HARDWARE, _BIG)
+            if data[at + _TYPE] == _OUTGOING and hardware == _ARPHRD_LOOPBACK:
+                continue  # on loopback each packet comes twice, going out and coming in
+            if len(only) and not _among(only, u32(data, at + _IFINDEX, _BIG)):
+                continue
+            begin, more, kept = at + u16(data, at + _MAC, _BIG), 0, 0  # written besides, and copied before that
+            if cooked:
+                more = SLL2_HEADER
+                _write_sll2(out, used, data, at)
+            elif (u32(data, at + _VLAN, _BIG) or u32(data, at + _STATUS, _BIG) & _VLAN_VALID) and length >= _MACS:
+                more, kept = _TAG, _MACS
+                for i in range(_MACS):
+                    out[used + i] = data[begin + i]
+                _write_tag(out, used + _MACS, data, at)
+            offset[count] = used
+            captured[count] = min(length + more, snap_length)
+            wire[count] = np.int64(u32(data, at + _WIRE, _BIG)) + more
+            seconds, nanoseconds = u32(data, at + _SECONDS, _BIG), u32(data, at + _NANOSECONDS, _BIG)
+            time_ns[count] = seconds * 1_000_000_000 + nanoseconds
+            for i in range(kept + more, captured[count]):
+                out[used + i] = data[begin + i - more]
+            used += captured[count]
+            count += 1
+        place[0] = (place[0] + 1) % (len(data) // BLOCK)
+        place[2] = -1
+        done += 1
+    return done, used, count, False

@@ -26,6 +26,7 @@ LOOPBACK = 772
 _LINKS = {1: ETHERNET, LOOPBACK: ETHERNET, 65534: RAW, 768: RAW, 769: RAW, 776: RAW, 778: RAW}
 _ETH_P_ALL = 3
 _SOL_PACKET, _PACKET_IGNORE_OUTGOING = 263, 23
+_SO_ATTACH_FILTER = 26
 
 # Classic BPF (linux/filter.h): drop what goes out on a loopback interface, for there it comes in as well.
 _INSTRUCTION = struct.Struct("=HBBI")
@@ -118,6 +119,11 @@ class Sniffer:
             with contextlib.suppress(OSError):  # an old kernel: whoever reads drops them too
                 self.socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
 
+    def refuse(self) -> None:
+        """Let no more packets come: what has come stays to be read."""
+        with contextlib.suppress(OSError):
+            _attach(self.socket, _INSTRUCTION.pack(_RETURN, 0, 0, 0))
+
     def close(self) -> None:
         """Close the socket."""
         self._scapy.close()
@@ -137,6 +143,13 @@ def _arphrd(interface: str) -> int:
     return arphrd
 
 
+def _attach(opened: socket.socket, program: bytes) -> None:
+    """Attach a filter's instructions."""
+    instructions = ctypes.create_string_buffer(program, len(program))
+    head = struct.pack("@HP", len(program) // _INSTRUCTION.size, ctypes.addressof(instructions))  # sock_fprog
+    opened.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, head)
+
+
 def _listening(interface: str, expression: str | None) -> Any:
     from scapy.config import conf
 
@@ -146,7 +159,6 @@ def _listening(interface: str, expression: str | None) -> Any:
 def _cooked(expression: str | None) -> Any:
     from scapy.arch.common import compile_filter as scapy_compile
     from scapy.arch.common import free_filter
-    from scapy.arch.linux import SO_ATTACH_FILTER
     from scapy.supersocket import SuperSocket
 
     class AnySocket(SuperSocket):  # type: ignore[misc]  # scapy is untyped
@@ -167,9 +179,7 @@ def _cooked(expression: str | None) -> Any:
             free_filter(compiled)
         else:
             program += _INSTRUCTION.pack(_RETURN, 0, 0, _LONGEST)
-        instructions = ctypes.create_string_buffer(program, len(program))
-        head = struct.pack("@HP", len(program) // _INSTRUCTION.size, ctypes.addressof(instructions))  # sock_fprog
-        opened.ins.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, head)
+        _attach(opened.ins, program)
     except BaseException:
         opened.close()
         raise

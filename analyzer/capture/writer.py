@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analyzer.capture.records import OWN_NAME, Records
 from analyzer.errors import CaptureError
 from analyzer.kernel import kernel, part
 
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-    from analyzer.capture.records import Interface, Records
+    from analyzer.capture.records import Interface
 
 _SECTION, _INTERFACE, _STATISTICS, _PACKET = 0x0A0D0D0A, 1, 5, 6
-_NAME, _RESOLUTION, _RECEIVED, _DROPPED = 2, 9, 4, 7
+_APPLICATION, _NAME, _RESOLUTION, _ENDED, _RECEIVED, _DROPPED = 4, 2, 9, 3, 4, 7
 _NANOSECONDS = 9
 _HEAD = 28  #: an enhanced packet block's words before the packet; 4 more bytes behind it
 
@@ -70,26 +71,37 @@ class CaptureWriter:
         CaptureError
             The disk is full, or so.
         """
-        count = len(records.offset)
-        if not count:
-            return
-        if (self._target.rotate_bytes and self._bytes >= self._target.rotate_bytes) or (
-            self._target.rotate_s and time.monotonic() - self._since_s >= self._target.rotate_s
-        ):
-            self._finish()
-            self._file = self._next()
-        most = int(records.captured.sum(dtype=np.int64)) + (_HEAD + 8) * count
+        begin, count = 0, len(records.offset)
+        while begin < count:
+            if (self._target.rotate_bytes and self._bytes >= self._target.rotate_bytes) or (
+                self._target.rotate_s and time.monotonic() - self._since_s >= self._target.rotate_s
+            ):
+                self._finish()
+                self._file = self._next()
+            end = self._fitting(records, begin)
+            self._write(Records._make([records.data, *(column[begin:end] for column in records[1:-1]), records.links]))
+            begin = end
+
+    def _fitting(self, records: Records, begin: int) -> int:
+        """Return up to which record the file takes them: the one that reaches the size is its last, as tcpdump has it."""
+        if not self._target.rotate_bytes:
+            return len(records.offset)
+        sizes = (records.captured[begin:].astype(np.int64) + 3 & ~3) + (_HEAD + 4)
+        return begin + 1 + int(np.searchsorted(np.cumsum(sizes), self._target.rotate_bytes - self._bytes))
+
+    def _write(self, records: Records) -> None:
+        most = int(records.captured.sum(dtype=np.int64)) + (_HEAD + 8) * len(records.offset)
         if most > len(self._buffer):
             self._buffer = np.zeros(2 * most, np.uint8)
         filled = pack_records(
             records.data, records.offset, records.captured, records.wire, records.time_ns, self._buffer
         )
-        self._put(self._buffer[:filled].tobytes())
-        self._packets += count
+        self._put(memoryview(self._buffer)[:filled])  # type: ignore[arg-type]
+        self._packets += len(records.offset)
 
-    def close(self, dropped: int | None = None) -> None:
-        """End the file with what was lost on the way."""
-        self._finish(dropped)
+    def close(self, ended_ns: int | None = None, dropped: int | None = None) -> None:
+        """End the file with when the capture has ended and what was lost on the way."""
+        self._finish(ended_ns, dropped)
 
     def _next(self) -> BinaryIO:
         name = time.strftime(self._target.path) if self._target.rotate_s else self._target.path
@@ -107,22 +119,22 @@ class CaptureWriter:
         if self._target.files and len(self.paths) > self._target.files:
             self.paths.pop(0).unlink(missing_ok=True)
         self._file = file
-        section = struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1)
+        section = struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1) + _option(_APPLICATION, OWN_NAME) + bytes(4)
         interface = struct.pack("<HHI", self._interface.link, 0, self._interface.snap_length)
         name_option = _option(_NAME, os.fsencode(self._interface.name or ""))
         resolution = _option(_RESOLUTION, bytes([_NANOSECONDS]))
         self._put(_block(_SECTION, section) + _block(_INTERFACE, interface + name_option + resolution + bytes(4)))
         return file
 
-    def _finish(self, dropped: int | None = None) -> None:
-        low, high = struct.unpack("<II", struct.pack("<Q", time.time_ns()))
+    def _finish(self, ended_ns: int | None = None, dropped: int | None = None) -> None:
+        ended = b"" if ended_ns is None else _option(_ENDED, _timestamp(ended_ns))
         counts = _option(_RECEIVED, struct.pack("<Q", self._packets))
         if dropped is not None:
             counts += _option(_DROPPED, struct.pack("<Q", dropped))
-        self._put(_block(_STATISTICS, struct.pack("<III", 0, high, low) + counts + bytes(4)))
+        self._put(_block(_STATISTICS, bytes(4) + _timestamp(time.time_ns()) + ended + counts + bytes(4)))
         self._file.close()
 
-    def _put(self, octets: bytes) -> None:
+    def _put(self, octets: bytes | memoryview) -> None:
         view = memoryview(octets)
         try:
             while view:
@@ -135,6 +147,12 @@ class CaptureWriter:
 def _block(kind: int, body: bytes) -> bytes:
     length = len(body) + 12
     return struct.pack("<II", kind, length) + body + struct.pack("<I", length)
+
+
+def _timestamp(time_ns: int) -> bytes:
+    """The upper half first, whatever the byte order."""
+    low, high = struct.unpack("<II", struct.pack("<Q", time_ns))
+    return struct.pack("<II", high, low)
 
 
 def _option(code: int, value: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from analyzer.capture.clock import STEP, Clock
 from analyzer.decode.fragments import Fragments, new_fragments
@@ -13,6 +14,16 @@ from analyzer.decode.segment import SEGMENT, Skipped
 
 if TYPE_CHECKING:
     from analyzer.capture.records import Records
+
+
+_CACHE_LINE = 64
+
+
+def _rows(count: int) -> npt.NDArray[np.void]:
+    """Rows of SEGMENT, each of which begins with a cache line."""
+    octets = np.zeros(count * SEGMENT.itemsize + _CACHE_LINE, np.uint8)
+    begin = -octets.ctypes.data % _CACHE_LINE
+    return octets[begin : begin + count * SEGMENT.itemsize].view(SEGMENT)
 
 
 class SegmentBatch:
@@ -58,7 +69,7 @@ class SegmentBatch:
         """Take in a batch of records; what was in the batch before is gone."""
         self.records = len(records.offset)
         if self.records > len(self.segments):
-            self.segments = np.zeros(self.records, SEGMENT)
+            self.segments = _rows(self.records)
             self.sacks = np.zeros((self.records, 8), np.uint32)
         self.skipped[:] = 0
         self.filled = decode(records, self.segments, self.sacks, self.skipped, self._fragments, self._checksums)

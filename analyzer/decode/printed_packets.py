@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from analyzer.decode.tcpdump_text import Line
 
+_HOUR_NS = 3_600_000_000_000
 _DAY_NS = 86_400_000_000_000
 _FARTHEST_NS = 9_000_000_000 * 1_000_000_000  # in the year 2255; 64 bits of nanoseconds end in 2262
 _NAMELESS_4 = 0
@@ -64,8 +65,10 @@ def timed(lines: Iterable[Line]) -> list[tuple[Line, int]]:
         return [(line, 1000 * i) for i, line in enumerate(found)]
     found = [line for line in found if line.clock]
     days = [line.time_ns for line in found if line.clock == "day"]
-    # -ttt and -ttttt begin at nought; -ttt counts from the line before, so that it comes back to little again
-    since_last = bool(days) and days[0] == 0 and any(b < a for a, b in itertools.pairwise(days))
+    # -ttt and -ttttt begin at nought; -ttt counts from the line before, so that it comes back to little again; the
+    # line of nought itself may be of something else, and then it shows in how often that happens
+    back = sum(b < a for a, b in itertools.pairwise(days))
+    since_last = bool(days) and back > 0 and (days[0] == 0 or (4 * back > len(days) and max(days) < _HOUR_NS))
     timed_lines: list[tuple[Line, int]] = []
     seen: set[str] = set()
     day = before = latest = 0

@@ -31,6 +31,9 @@ from analyzer.decode.segment import (
 from analyzer.kernel import part
 
 _EXPERIMENT_FAST_OPEN = 0xF989  # RFC 6994, the magic number of RFC 7413's experiment
+_TIMESTAMPS_ONLY = (
+    0x0101080A  # two NOPs and the timestamps, as RFC 7323 (appendix A) lays them out and nearly all send them
+)
 _TCP_CUT = int(Skipped.TCP_CUT)
 DECODED = -1
 
@@ -68,7 +71,11 @@ def tcp(data: Any, start: int, end: int, length: int, wire: int, segment: Any, s
     segment.wscale = -1
     segment.user_timeout = -1
     segment.sack_blocks = 0
-    if header > 20:
+    if header == 32 and end - start >= 32 and length >= 32 and u32(data, start + 20) == _TIMESTAMPS_ONLY:
+        segment.options = OPTION_TIMESTAMPS
+        segment.tsval = u32(data, start + 24)
+        segment.tsecr = u32(data, start + 28)
+    elif header > 20:
         ended = _options(data, start + 20, min(start + min(header, length), end), segment, sack)
         if not ended and end - start < header <= reported:
             segment.header_trouble = HEADER_CUT

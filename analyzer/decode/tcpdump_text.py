@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import datetime as dt
+import html
 import itertools
 import re
 from collections.abc import Iterable, Iterator
@@ -94,7 +95,10 @@ def parse(lines: Iterable[str]) -> Iterator[Line]:
     """
     pieces: list[str] = []
     quote = ""
-    for raw in lines:
+    for written in lines:
+        raw = (
+            html.unescape(written).replace("\xa0", " ") if "&" in written else written
+        )  # copied out of a web page's source
         line = raw[:_LONGEST].strip()
         mark = _QUOTE.match(line)
         bare = line[mark.end() :] if mark else line

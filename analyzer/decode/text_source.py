@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import itertools
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ import numpy as np
 
 from analyzer.capture.bpf import filtered
 from analyzer.capture.files import Path, open_capture
-from analyzer.capture.opened import NotACapture
+from analyzer.capture.opened import NotACapture, opened_stream
 from analyzer.capture.records import CaptureInfo, Damage, Interface, OuterSource, Records
 from analyzer.capture.rotation import is_capture
 from analyzer.decode.printed_packets import Names, Packet, packets, timed
@@ -22,13 +22,13 @@ from analyzer.errors import CaptureError
 from analyzer.settings import Settings
 
 if TYPE_CHECKING:
-    from typing import IO
-
     from analyzer.capture.records import Source
+    from analyzer.capture.window import Stream
 
 _STDIN = "-"
 _RAW, _SLL2 = 101, 276
 _LOOK = 4096
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  #: what PowerShell's > begins with
 _LONGEST_LINE = 1 << 16
 _MOST_BYTES = 1 << 30
 _DEFAULTS = Settings()
@@ -64,12 +64,20 @@ def open_source(
             raise
         text = TextSource(path, settings)
         if not text.load():
-            raise
+            raise _no_segments(path, error) from None
     return filtered(text, bpf)
 
 
 def _is_text(begun: bytes) -> bool:
-    return bool(begun) and b"\0" not in begun[:_LOOK]
+    return begun.startswith(_UTF16) or (bool(begun) and b"\0" not in begun[:_LOOK])
+
+
+def _no_segments(path: str, error: NotACapture) -> CaptureError:
+    begins = error.begun[:8].hex(" ")
+    return CaptureError(
+        f"{path}: neither pcap nor pcapng nor snoop (it begins with {begins}), nor text with TCP segments as tcpdump prints "
+        "them (-q leaves out too much). Name a file written by tcpdump -w."
+    )
 
 
 def _holds_text(path: str) -> bool:
@@ -99,9 +107,9 @@ class PipedSource(OuterSource):
         except NotACapture as error:
             if not _is_text(error.begun):
                 raise
-            text = TextSource(_STDIN, self._settings, self.info, error.begun)
+            text = TextSource(_STDIN, self._settings, self.info, (error.begun, error.stream))
             if not text.load():
-                raise
+                raise _no_segments(_STDIN, error) from None
             self._source = text
             yield from text.batches()
 
@@ -117,8 +125,8 @@ class TextSource:
         Limits and sizes.
     info
         What is known of the capture so far; by default nothing.
-    begun
-        What was read of standard input before.
+    opened
+        Of standard input: what was read of it before, and where the rest comes from.
 
     Notes
     -----
@@ -126,12 +134,18 @@ class TextSource:
     distances, and which lines repeat others. A text of more than 1 GiB is damage: what stands before is read.
     """
 
-    def __init__(self, path: str, settings: Settings, info: CaptureInfo | None = None, begun: bytes = b"") -> None:
+    def __init__(
+        self,
+        path: str,
+        settings: Settings,
+        info: CaptureInfo | None = None,
+        opened: tuple[bytes, Stream] | None = None,
+    ) -> None:
         self.info = info or CaptureInfo(files=[path])
         self.info.printed = True
         self._path = path
         self._room = settings.batch_records
-        self._begun = begun
+        self._opened = opened
         self._lines: list[tuple[Line, int]] = []
         self._stopped = False
 
@@ -144,20 +158,18 @@ class TextSource:
 
     def _text(self) -> Iterator[str]:
         """Yield the lines; a longer one than anybody prints comes in parts."""
-        with self._open() as file:
-            left = _MOST_BYTES
-            while left > 0 and (line := file.readline(_LONGEST_LINE)):
-                left -= len(line)
-                yield line.decode("utf-8", "replace")
-            if left <= 0 and file.read(1):
+        begun, stream = self._opened or opened_stream(self._path)
+        encoding = "utf-16" if begun.startswith(_UTF16) else "utf-8-sig"
+        octets = _Octets(begun, stream)
+        with io.TextIOWrapper(io.BufferedReader(octets), encoding, "replace", newline="\n") as file:
+            while octets.read_so_far < _MOST_BYTES and (line := file.readline(_LONGEST_LINE)):
+                yield line
+            if octets.read_so_far >= _MOST_BYTES and file.read(1):
                 self.info.damage.append(
                     Damage(self._path, _MOST_BYTES, "a text of more than 1 GiB is not read further")
                 )
-
-    def _open(self) -> IO[bytes]:
-        if self._path != _STDIN:
-            return open(self._path, "rb")
-        return io.BufferedReader(_Rest(self._begun))
+        if stream.damage:
+            self.info.damage.append(Damage(self._path, octets.read_so_far, stream.damage))
 
     @property
     def size_hint(self) -> int | None:
@@ -213,16 +225,12 @@ class TextSource:
         """Nothing is open."""
 
 
-class _Rest(io.RawIOBase):
-    """Standard input, from the bytes on that somebody has read already."""
+class _Octets(io.RawIOBase):
+    """A stream as a file, from the bytes on that somebody has read already."""
 
-    def __init__(self, begun: bytes) -> None:
-        self._begun = begun
-        stream = sys.stdin.buffer
-        try:
-            self._stream: IO[bytes] | io.FileIO = io.FileIO(stream.fileno(), "rb", closefd=False)
-        except OSError:  # a stand-in without a descriptor
-            self._stream = stream
+    def __init__(self, begun: bytes, stream: Stream) -> None:
+        self._begun, self._stream = begun, stream
+        self.read_so_far = 0
 
     def readable(self) -> bool:
         return True
@@ -231,10 +239,16 @@ class _Rest(io.RawIOBase):
         view = memoryview(buffer)
         if self._begun:
             part, self._begun = self._begun[: len(view)], self._begun[len(view) :]
+            view[: len(part)] = part
+            count = len(part)
         else:
-            part = self._stream.read(len(view)) or b""
-        view[: len(part)] = part
-        return len(part)
+            count = self._stream.readinto(view)
+        self.read_so_far += count
+        return count
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
 
 
 def _clock(lines: list[tuple[Line, int]]) -> str:

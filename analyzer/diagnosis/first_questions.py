@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analyzer.decode.segment import SKIPPED_WORDS, Skipped
+from analyzer.diagnosis.socket_verdicts import SocketVerdict, socket_verdicts
 from analyzer.frames.vocabulary import ANOMALY_KINDS, EVIDENCES, SEVERITIES, count_column
 from analyzer.tracker.anomalies import CATALOGUE, Kind
 
@@ -35,7 +37,12 @@ ORDINARY = ("TIME_WAIT", "ESTABLISHED")
 """States in which healthy connections are found too; they are said last."""
 
 
+_JOINED_ERROR = SKIPPED_WORDS[Skipped.ICMP_ERROR]
 _ICMP_ERROR = CATALOGUE[Kind.ICMP_ERROR].name
+_ONE_CAUSE = frozenset(
+    CATALOGUE[kind].name for kind in (Kind.KEEP_ALIVE, Kind.WINDOW_PROBE, Kind.OUT_OF_ORDER, Kind.COPIES)
+)
+"""Kinds whose name says their cause."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,6 +92,7 @@ class Answers:
     waiting: tuple[Waiting, ...]
     troubles: tuple[Trouble, ...]
     remarks: tuple[Remark, ...]
+    sockets: tuple[SocketVerdict, ...] = ()  #: of a live session
 
     @property
     def completed(self) -> int:
@@ -98,6 +106,7 @@ def answer(
     anomalies: pd.DataFrame,
     capture: Capture,
     local_addresses: tuple[str, ...] = (),
+    sockets: pd.DataFrame | None = None,
 ) -> Answers:
     """Answer the first questions.
 
@@ -109,6 +118,8 @@ def answer(
         What was read.
     local_addresses : tuple of str
         The capturing host's addresses: where known, only its own ends are said to be waiting, as ``netstat`` would.
+    sockets : DataFrame, optional
+        `live_sockets` of a live session.
     """
     troubles = _troubles(flows, anomalies)
     return Answers(
@@ -122,6 +133,7 @@ def answer(
         waiting=_waiting(flows, transitions, capture, local_addresses),
         troubles=tuple(t for t in troubles if t.kind not in ABOUT_THE_CAPTURE),
         remarks=tuple(_remarks(capture, {t.kind: t for t in troubles}, flows)),
+        sockets=() if sockets is None else socket_verdicts(sockets),
     )
 
 
@@ -139,12 +151,13 @@ def _words(column: Any) -> dict[str, int]:
 def _waiting(
     flows: pd.DataFrame, transitions: pd.DataFrame, capture: Capture, local_addresses: tuple[str, ...]
 ) -> tuple[Waiting, ...]:
-    if not len(flows) or capture.last is None:
+    if not len(flows) or capture.end is None:
         return ()
     groups: dict[tuple[Any, ...], list[Any]] = {}
     entered = _entered_ns(flows, transitions)
-    end_ns = int(capture.last.as_unit("ns").value)
+    end_ns = int(capture.end.as_unit("ns").value)
     numbers = flows.index.to_numpy()
+    services = flows["server"].cat.categories.tolist()  # looked up once a group: there may be as many as connections
     for side, endpoint in enumerate(("client", "server")):
         state = flows[f"{endpoint}_state"]
         rest = np.array([word in AT_REST for word in state.cat.categories] + [True])
@@ -163,15 +176,16 @@ def _waiting(
                 flows["server_port"].to_numpy()[rows].astype(np.int64),
             ]
         )
+        names = state.cat.categories.tolist()
         order = np.lexsort((since, keys[2], keys[1], keys[0]))
         keys, since, rows = keys[:, order], since[order], rows[order]
         begins = np.flatnonzero(np.append(True, (keys[:, 1:] != keys[:, :-1]).any(axis=0)))
         sizes = np.diff(np.append(begins, len(rows)))
         for begin, size in zip(begins, sizes, strict=True):  # the oldest of each group stands first
             groups[(*keys[:, begin], endpoint)] = [
-                state.cat.categories[keys[0, begin]],
+                names[keys[0, begin]],
                 endpoint,
-                socket_name(flows["server"].cat.categories[keys[1, begin]], int(keys[2, begin])),
+                socket_name(services[keys[1, begin]], int(keys[2, begin])),
                 int(size),
                 max(0.0, (end_ns - int(since[begin])) / 1e9),
                 int(numbers[rows[begin]]),
@@ -204,7 +218,7 @@ def _troubles(flows: pd.DataFrame, anomalies: pd.DataFrame) -> list[Trouble]:
             Trouble(
                 kind=kind,
                 severity=str(row["severity"]),
-                meaning=_icmp_meaning(anomalies) if kind == _ICMP_ERROR else meanings[kind],
+                meaning=_icmp_meaning(anomalies) if kind == _ICMP_ERROR else _causes(anomalies, kind) + meanings[kind],
                 count=count,
                 flows=touched,
                 frame=_whole(row["frame"]),
@@ -212,6 +226,15 @@ def _troubles(flows: pd.DataFrame, anomalies: pd.DataFrame) -> list[Trouble]:
             )
         )
     return sorted(found, key=lambda t: (-SEVERITIES.index(t.severity), -t.count, ANOMALY_KINDS.index(t.kind)))
+
+
+def _causes(anomalies: pd.DataFrame, kind: str) -> str:
+    """Say why segments came again, the commonest cause first: ``14 rto, 5 fast, 2 tail-loss-probe: ``."""
+    if kind in _ONE_CAUSE:
+        return ""
+    counts = _words(anomalies.loc[anomalies["kind"] == kind, "cause"])
+    said = ", ".join(f"{count:,} {cause}" for cause, count in sorted(counts.items(), key=lambda item: -item[1]))
+    return f"{said}: " if said else ""
 
 
 def _icmp_meaning(anomalies: pd.DataFrame) -> str:
@@ -275,6 +298,12 @@ def _remarks(capture: Capture, troubles: dict[str, Trouble], flows: pd.DataFrame
     if twins := int(flows["nat_of"].notna().sum()):
         remarks.append(Remark("note", f"{_counted(twins, 'connection')} seen on both sides of an address translation"))
     for reason, count in sorted(capture.skipped.items(), key=lambda item: -item[1]):
+        if reason == _JOINED_ERROR:  # it has no row of `packets`, but one of `anomalies`
+            said = (
+                f"{_counted(count, 'ICMP error')} joined to {'its connection' if count == 1 else 'their connections'}"
+            )
+            remarks.append(Remark("note", said + ": icmp-error"))
+            continue
         remarks.append(Remark("note", f"{_counted(count, 'record')} skipped: {reason}"))
     return [*remarks, *_notes(capture)]
 

@@ -19,8 +19,6 @@ END = np.dtype(
         ("next", np.int64),  # highest number sent as seen here, plus one: SND.NXT
         ("acked", np.int64),  # highest acknowledgement that it sent: its RCV.NXT is at least that; -1 none
         ("contiguous", np.int64),  # all that it sent below this was seen here, or acknowledged by the peer
-        ("hole_left", np.int64),  # beyond it, this much was seen: [hole_left, hole_right); 0, 0 when nothing is missing
-        ("hole_right", np.int64),
         ("fin", np.int64),  # the number of its FIN, -1 before
         ("window_right", np.int64),  # the right edge of the window that it advertised: the highest acceptable number
         ("bytes", np.int64),  # payload, each octet once
@@ -36,11 +34,10 @@ END = np.dtype(
         ("fin_row", np.int32),  # ... by the peer's FIN
         ("fin_acked_row", np.int32),  # ... by the acknowledgement of its own FIN
         ("ended_row", np.int32),  # ... to CLOSED by an RST, a timer or another incarnation
-        ("listen_row", np.int32),
-        ("fin_frame", np.uint32),
-        ("duplicate_acks", np.uint16),
+        ("syn_row", np.int32),  # ... by the peer's SYN: to LISTEN, to SYN_RCVD where SYNs cross
+        ("control_frame", np.uint32),  # of its FIN; until then of its last SYN, or of its SYN-ACK that had isn_before
         ("window", np.uint16),  # the last one, as on the wire
-        ("mss", np.int32),  # -1 unknown
+        ("mss", np.uint16),  # where OPTION_MSS is among its options
         ("state", np.uint8),
         ("proven", np.uint8),
         ("endpoint", np.uint8),  # 0 client, 1 server
@@ -48,16 +45,30 @@ END = np.dtype(
         ("path_length", np.uint8),
         ("wscale", np.int8),  # as its SYN offered it, -1 not
         ("options", np.uint16),  # OPTION_ bits of its SYN or SYN-ACK
-        (
-            "unseen_left",
-            np.int64,
-        ),  # the peer acknowledged [unseen_left, + unseen_size) last without its having been seen
-        ("unseen_size", np.uint32),
-        ("unseen_row", np.int32),  # the row of the anomalies that says so
-        ("missing", np.int64),  # octets below next that were neither seen nor acknowledged yet
+        ("isn_before", np.uint32),  # of the SYN-ACK before the one that isn is of; else isn
+        ("gap", np.int32),  # its row of the gaps + 1; 0: all that it sent was seen
     ],
     align=True,
 )
+
+GAP = np.dtype(
+    [
+        ("missing", np.int64),  # octets below next that were neither seen nor acknowledged yet
+        (
+            "hole_left",
+            np.int64,
+        ),  # beyond contiguous this much was seen: [hole_left, hole_right); 0, 0: nothing is missing
+        ("hole_right", np.int64),
+        (
+            "unseen_left",
+            np.int64,
+        ),  # acknowledged without having been seen, the last of these: [unseen_left, + unseen_size)
+        ("unseen_size", np.uint32),
+        ("unseen_row", np.int32),  # the row of the anomalies that says so
+    ],
+    align=True,
+)
+"""What is missing of what an end sent; few ends have such a row."""
 
 # END.known
 KNOWN_BASE = 1  # its relative numbers have a base
@@ -98,7 +109,7 @@ FLOW = np.dtype(
         ("completeness", np.uint8),  # Wireshark's bits
         ("first_bits", np.uint8),  # ... of the first packet, which count once there is a second
         ("marks", np.uint8),  # MARK_ bits
-        ("ecn", np.uint8),  # bit 0: the SYN offered it, bit 1: the SYN-ACK agreed
+        ("ecn", np.uint8),  # bit 0: the SYN offered it, bit 1: the SYN-ACK agreed; bits 2 and 3: accurate ECN
     ],
     align=True,
 )
@@ -137,7 +148,8 @@ MEASURES = 6  #: tracker.quality.Measure
 class Connections(NamedTuple):
     """The arrays of all incarnations.
 
-    counts: [flows, streams, ICMP errors about connections that are not here]; quality: what is counted of the capture itself.
+    counts: [flows, streams, ICMP errors about connections that are not here, gaps]; quality: what is counted of the capture
+    itself.
     """
 
     pairs: npt.NDArray[np.void]
@@ -146,6 +158,7 @@ class Connections(NamedTuple):
     counts: npt.NDArray[np.int64]
     senders: npt.NDArray[np.void]
     quality: npt.NDArray[np.int64]
+    gaps: npt.NDArray[np.void]
 
 
 def new_connections(room: int = 1024) -> Connections:
@@ -154,10 +167,22 @@ def new_connections(room: int = 1024) -> Connections:
         np.zeros(room, PAIR_STATE),
         np.zeros(room, FLOW),
         np.zeros(2 * room, END),
-        np.zeros(3, np.int64),
+        np.zeros(4, np.int64),
         np.zeros(room, SENDER),
         np.zeros(MEASURES, np.int64),
+        np.zeros(0, GAP),
     )
+
+
+def without_pairs(connections: Connections) -> Connections:
+    """Return them without the latest flow of each pair, which no segment asks for any more."""
+    return connections._replace(pairs=new_connections(0).pairs)
+
+
+def without_rows(connections: Connections) -> Connections:
+    """Return what is counted only, without what it was counted from."""
+    nothing = new_connections(0)
+    return nothing._replace(counts=connections.counts, quality=connections.quality)
 
 
 def with_room(connections: Connections, segments: int, pairs: int, addresses: int, ahead: float = 0.0) -> Connections:
@@ -166,11 +191,12 @@ def with_room(connections: Connections, segments: int, pairs: int, addresses: in
     ahead: how many times as many flows the whole capture may have as there are now, where that is known.
     """
     known, senders = connections.pairs, connections.senders
-    used = int(connections.counts[0])
+    gaps, used, missing = connections.gaps, int(connections.counts[0]), int(connections.counts[3])
     room = growth.room_for(used, segments, len(connections.flows), ahead)
     return connections._replace(
         pairs=growth.grown(known, len(known), growth.room_for(pairs, 0, len(known), ahead), zeroed=True),
         flows=growth.grown(connections.flows, used, room, zeroed=True),
         ends=growth.grown(connections.ends, 2 * used, 2 * room, zeroed=True),
         senders=growth.grown(senders, len(senders), growth.room_for(addresses, 0, len(senders), ahead), zeroed=True),
+        gaps=growth.grown(gaps, missing, growth.room_for(missing, 2 * segments, len(gaps)), zeroed=True),
     )

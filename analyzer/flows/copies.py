@@ -16,7 +16,8 @@ Identical segments are one packet when
 *   or they were seen at the same vantage at almost the same time, with the same checksum, and an IP ID that tells
     packets apart. Without one only what takes sequence numbers, if nothing came from the other end meanwhile, and no ICMP
     error: a sender that has heard nothing repeats itself by a timer, and none is that short (Linux: 2 ms for a tail loss
-    probe, 200 ms for a time-out).
+    probe, 200 ms for a time-out). But a SYN-ACK is sent for a SYN that came again and by its timer, and both are due when
+    the first one was lost: it is a copy only where the SYN before it was seen twice as well.
 
 An IP ID tells packets apart if its sender gives another one to its other segments. Linux, Windows and BSD do, and give a
 retransmission a new one; some devices and packet generators have one number for all.
@@ -33,8 +34,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.decode.segment import FIN, OPTION_TIMESTAMPS, SYN
-from analyzer.kernel import part, seldom
+from analyzer.decode.segment import ACK, FIN, OPTION_TIMESTAMPS, SYN
+from analyzer.kernel import kernel, part, seldom
 
 WINDOW = 8192  #: segments looked back upon: what ten gigabits bring within milliseconds
 SIGHTS = 16  #: of them, identical ones looked at; a packet is seen at some five places
@@ -90,8 +91,21 @@ def new_sights() -> Sights:
     return Sights(keys, np.zeros(_SLOTS, np.uint32), ring, np.array([WINDOW, 0], np.int64))
 
 
+@kernel
+def find_copies(segments: Any, filled: int, sights: Any, row: int, keep_rows: bool) -> int:
+    """Find out which segments of a batch are another sight of a packet: fills ``copy_of``, ``copy_row`` and ``copy_pair``.
+
+    row is the row of `packets` that the batch begins with, keep_rows whether copies have rows of their own. Returns the row
+    that the next batch begins with.
+    """
+    for i in range(filled):
+        segments[i].copy_of = 0
+        row = _look_for_copy(segments[i], sights, row, keep_rows)
+    return row
+
+
 @part
-def look_for_copy(segment: Any, sights: Any, row: int, keep_rows: bool) -> int:
+def _look_for_copy(segment: Any, sights: Any, row: int, keep_rows: bool) -> int:
     """Fill ``copy_of`` (zero so far), ``copy_row`` and ``copy_pair`` of a segment that is another sight of a packet.
 
     Parameters
@@ -154,16 +168,22 @@ def _hashed(keys: Any, at: int, high: Any, low: Any) -> Any:
 
 @part
 def _identity(segment: Any, keys: Any) -> Any:
-    """Hash what copies have in common to 32 bits, as ``key`` does; nobody can prepare packets for it."""
+    """Hash what copies have in common to 32 bits, as ``key`` does; nobody can prepare packets for it.
+
+    The ends by their addresses and ports, not by the number of their pair, which is another one when rows were given back.
+    """
     timed = segment.options & OPTION_TIMESTAMPS != 0
+    ports = (np.uint64(segment.sport) << np.uint64(16)) | np.uint64(segment.dport)
     words = (np.uint64(segment.ip_id) << np.uint64(16)) | np.uint64(segment.window)
     bits = (np.uint64(segment.options) << np.uint64(16)) | np.uint64(segment.flags)
     total = (
         keys[_WORDS]
         + _hashed(keys, 0, segment.seq, segment.ack)
-        + _hashed(keys, 2, segment.untagged, segment.tsval if timed else 0)
+        + _hashed(keys, 2, ports, segment.tsval if timed else 0)
         + _hashed(keys, 4, segment.length, segment.tsecr if timed else 0)
         + _hashed(keys, 6, words, (bits << np.uint64(1)) | np.uint64(segment.side))
+        + _hashed(keys, 8, segment.src_lo, segment.dst_lo)
+        + _hashed(keys, 10, segment.src_hi, segment.dst_hi)
     )
     return np.int64(total >> np.uint64(32))
 
@@ -255,6 +275,7 @@ def _is_seen_twice(segment: Any, it: Any, apart_ns: int, value: int, at: int, pl
         and apart_ns <= SAME_BARE_NS
         and segment.time_ns >= UNDATED_NS
         and _is_undisturbed(segment, at, place, ring)
+        and (segment.flags & (SYN | ACK) != SYN | ACK or _was_asked_twice(segment, at, ring))
     ):
         return True
     return apart_ns <= SAME_WITH_ID_NS and _has_own_id(segment, value, place, ring)
@@ -271,6 +292,16 @@ def _is_undisturbed(segment: Any, at: int, place: int, ring: Any) -> bool:
         if other.untagged == segment.untagged and other.side != segment.side:
             return False
     return True
+
+
+@part
+def _was_asked_twice(segment: Any, at: int, ring: Any) -> bool:
+    """Whether what the other end sent last before that sight was seen twice."""
+    for back in range(1, NEAR + 1):
+        other = ring[(at - back) & (WINDOW - 1)]
+        if other.untagged == segment.untagged and other.side == 1 - segment.side:
+            return np.int64(other.first) != np.int64(np.uint32(at - back))
+    return False
 
 
 @seldom

@@ -55,11 +55,18 @@ SEEN_LOOPBACK = 4  # either end of a packet on the loopback interface
 
 SLOT = np.dtype([("hash", np.uint32), ("entry", np.int32)])  # entry + 1; 0 is empty
 
+_RECENT = 8192  #: a power of two; 64 KiB
+
 
 class FlowTable(NamedTuple):
-    """The arrays of the table. counts: [pairs, addresses]."""
+    """The arrays of the table. counts: [pairs, addresses].
+
+    Most segments belong to one of the pairs seen last, and those are found in ``recent``, which is small enough to stay in
+    the processor's cache; the slots of millions of pairs are not.
+    """
 
     keys: npt.NDArray[np.uint64]
+    recent: npt.NDArray[np.void]
     pair_slots: npt.NDArray[np.void]
     pairs: npt.NDArray[np.void]
     address_slots: npt.NDArray[np.void]
@@ -71,6 +78,7 @@ def new_table(room: int = 1024) -> FlowTable:
     """Make an empty table with room (a power of two) for so many pairs."""
     return FlowTable(
         random_hash_keys(),
+        np.zeros(_RECENT, SLOT),
         np.zeros(4 * room, SLOT),
         np.zeros(2 * room, PAIR),
         np.zeros(4 * room, SLOT),
@@ -103,6 +111,11 @@ def with_room(table: FlowTable, segments: int, ahead: float = 0.0) -> FlowTable:
 def without_slots(table: FlowTable) -> FlowTable:
     """Return the table for reading only: nothing is looked for in it any more."""
     return table._replace(pair_slots=np.zeros(0, SLOT), address_slots=np.zeros(0, SLOT))
+
+
+def without_pairs(table: FlowTable) -> FlowTable:
+    """Return the table with its addresses only."""
+    return table._replace(pairs=np.zeros(0, PAIR))
 
 
 def _power_of_two(least: int) -> int:
@@ -176,30 +189,28 @@ def _find_pair(segment: Any, first: bool, vlan_key: int, tunnel_key: Any, table:
     ports = (np.uint64(a_port) << np.uint64(16)) | np.uint64(b_port)
     tags = np.uint64(vlan_key + 1) | (np.uint64(segment.version) << np.uint64(32))
     value = hash_key(table.keys, a_hi, a_lo, b_hi, b_lo, ports, tags, tunnel_key)
-    slots, pairs = table.pair_slots, table.pairs
+    slots, pairs, recent = table.pair_slots, table.pairs, table.recent[value & (_RECENT - 1)]
+    if (
+        recent.hash == value
+        and recent.entry != 0
+        and _is_pair(pairs[recent.entry - 1], a_hi, a_lo, b_hi, b_lo, a_port, b_port, vlan_key, tunnel_key, segment)
+    ):
+        return recent.entry - 1
     mask = len(slots) - 1
     at = value & mask
     while slots[at].entry != 0:
-        if slots[at].hash == value:
-            number = slots[at].entry - 1
-            pair = pairs[number]
-            if (
-                pair.a_lo == a_lo
-                and pair.b_lo == b_lo
-                and pair.a_port == a_port
-                and pair.b_port == b_port
-                and pair.a_hi == a_hi
-                and pair.b_hi == b_hi
-                and pair.vlan_key == vlan_key
-                and pair.tunnel_key == tunnel_key
-                and pair.version == segment.version
-            ):
-                return number
+        number = slots[at].entry - 1
+        if slots[at].hash == value and _is_pair(
+            pairs[number], a_hi, a_lo, b_hi, b_lo, a_port, b_port, vlan_key, tunnel_key, segment
+        ):
+            recent.hash, recent.entry = value, number + 1
+            return number
         at = (at + 1) & mask
     number = table.counts[0]
     table.counts[0] = number + 1
     slots[at].hash = value
     slots[at].entry = number + 1
+    recent.hash, recent.entry = value, number + 1
     pair = pairs[number]
     pair.a_hi, pair.a_lo, pair.b_hi, pair.b_lo = a_hi, a_lo, b_hi, b_lo
     pair.a_port, pair.b_port = a_port, b_port
@@ -211,6 +222,32 @@ def _find_pair(segment: Any, first: bool, vlan_key: int, tunnel_key: Any, table:
     pair.b_address = _address(b_hi, b_lo, segment.version, table)
     pair.untagged = -1
     return number
+
+
+@part
+def _is_pair(
+    pair: Any,
+    a_hi: Any,
+    a_lo: Any,
+    b_hi: Any,
+    b_lo: Any,
+    a_port: int,
+    b_port: int,
+    vlan_key: int,
+    tunnel_key: Any,
+    segment: Any,
+) -> bool:
+    return (
+        pair.a_lo == a_lo
+        and pair.b_lo == b_lo
+        and pair.a_port == a_port
+        and pair.b_port == b_port
+        and pair.a_hi == a_hi
+        and pair.b_hi == b_hi
+        and pair.vlan_key == vlan_key
+        and pair.tunnel_key == tunnel_key
+        and pair.version == segment.version
+    )
 
 
 @seldom

@@ -8,13 +8,14 @@ that nobody answered has no twin: scanners send one ISN to everybody. A proxy is
 
 from __future__ import annotations
 
+import secrets
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from analyzer.flows.connection import KNOWN_SYN, KNOWN_SYN_ACK
-from analyzer.kernel import kernel
+from analyzer.kernel import kernel, part
 
 TRANSLATION_NS = 1_000_000_000  #: between the sights of a SYN; a second one comes no earlier than that (RFC 6298)
 
@@ -30,32 +31,47 @@ def first_sights(
         All flows, in order of their numbers; the pairs of the flow table.
     """
     found = np.full(len(flows), -1, np.int32)
-    client, server = ends[0::2], ends[1::2]
-    opened = (client["known"] & KNOWN_SYN != 0) & (server["known"] & KNOWN_SYN_ACK != 0)
-    candidates = np.flatnonzero(opened)
-    isns = (client["isn"][candidates].astype(np.uint64) << np.uint64(32)) | server["isn"][candidates]
-    ordered = np.sort(isns)
-    if (ordered[1:] != ordered[:-1]).all():  # as usual; sorting numbers alone is quick
-        return found
-    order = np.argsort(isns, kind="stable")
-    pair_twins(candidates[order], isns[order], flows, ends, pairs, found)
+    bits = max(2 * len(flows) - 1, 1).bit_length()
+    slots = np.zeros(1 << bits, np.int32)
+    keys = np.array([secrets.randbits(64), secrets.randbits(64) | 1, 64 - bits], np.uint64)
+    pair_twins(flows, ends, pairs, keys, slots, found)
     return found
 
 
 @kernel
-def pair_twins(numbers: Any, isns: Any, flows: Any, ends: Any, pairs: Any, found: Any) -> None:
-    """Fill ``found``; numbers: the flows in order of their ISNs, those with the same in order of their own numbers."""
-    first = 0
-    for i in range(1, len(numbers)):
-        one, other = flows[numbers[first]], flows[numbers[i]]
-        if isns[i] != isns[first] or abs(one.syn_ns - other.syn_ns) > TRANSLATION_NS:
-            first = i
+def pair_twins(flows: Any, ends: Any, pairs: Any, keys: Any, slots: Any, found: Any) -> None:
+    """Fill ``found``; slots: an empty hash table, of the newest flow (+ 1) that may be the first sight of its ISNs.
+
+    keys: of the hash (multiply and take the highest bits), drawn anew: so nobody can prepare ISNs that collide.
+    """
+    mask = len(slots) - 1
+    for i in range(len(flows)):
+        client, server = ends[2 * i], ends[2 * i + 1]
+        if not (client.known & KNOWN_SYN and server.known & KNOWN_SYN_ACK):
             continue
-        if pairs[one.pair].untagged == pairs[other.pair].untagged:
-            continue  # the same addresses in another VLAN: not translated
-        alike = True
-        for end in range(2):
-            mine, its = ends[2 * numbers[first] + end], ends[2 * numbers[i] + end]
-            alike = alike and mine.options == its.options and mine.wscale == its.wscale
-        if alike:
-            found[numbers[i]] = numbers[first]
+        isns = (np.uint64(client.isn) << np.uint64(32)) | np.uint64(server.isn)
+        at = np.int64(((isns ^ keys[0]) * keys[1]) >> keys[2])
+        while slots[at] != 0 and not _has_isns(slots[at] - 1, client, server, ends):
+            at = (at + 1) & mask
+        first = slots[at] - 1
+        if first < 0 or abs(flows[first].syn_ns - flows[i].syn_ns) > TRANSLATION_NS:
+            slots[at] = i + 1
+        elif _is_translated(first, i, flows, ends, pairs):
+            found[i] = first
+
+
+@part
+def _has_isns(number: int, client: Any, server: Any, ends: Any) -> bool:
+    return ends[2 * number].isn == client.isn and ends[2 * number + 1].isn == server.isn
+
+
+@part
+def _is_translated(first: int, second: int, flows: Any, ends: Any, pairs: Any) -> bool:
+    """Whether both ends offered the same; between the same addresses in another VLAN nothing was translated."""
+    if pairs[flows[first].pair].untagged == pairs[flows[second].pair].untagged:
+        return False
+    for end in range(2):
+        mine, its = ends[2 * first + end], ends[2 * second + end]
+        if mine.options != its.options or mine.wscale != its.wscale:
+            return False
+    return True

@@ -14,6 +14,13 @@ import pandas as pd
 
 from analyzer.frames.vocabulary import STATES, STEPS
 
+_ROWS = {"packets": "segment", "flows": "connection", "transitions": "state change", "anomalies": "anomaly"}
+_QUESTIONS = {
+    "packets": "flow(n), handshakes, closes, in_state(state), states",
+    "flows": "flow(n), handshakes, closes, in_state(state), states",
+    "transitions": "flow(n), in_state(state)",
+    "anomalies": "flow(n)",
+}
 _NEEDED = {
     "packets": ("flow", "step", "client_state", "server_state"),
     "flows": ("handshake", "close", "client_state", "server_state"),
@@ -32,6 +39,14 @@ class TcpAccessor:
                 self._frame, self._kind = frame, name
                 return
         raise AttributeError("df.tcp needs a frame of analyzer.read(): packets, flows, transitions or anomalies")
+
+    def __repr__(self) -> str:
+        """Say what the rows are, and what can be asked of them."""
+        count, noun = len(self._frame), _ROWS[self._kind]
+        said = _counted(count, noun)
+        if self._kind != "flows":
+            said += f" of {_counted(int(self._frame['flow'].nunique()), 'connection')}"
+        return f"df.tcp of `{self._kind}`, {said}. Ask it: {_QUESTIONS[self._kind]}"
 
     def flow(self, *numbers: int) -> pd.DataFrame:
         """Return the rows of these connections."""
@@ -84,6 +99,11 @@ class TcpAccessor:
     def _only(self, *kinds: str) -> None:
         if self._kind not in kinds:
             raise AttributeError(f"this question is for {' and '.join(kinds)}, not for {self._kind}")
+
+
+def _counted(count: int, noun: str) -> str:
+    plural = noun.removesuffix("y") + "ies" if noun.endswith("y") else noun + "s"
+    return f"{count:,} {noun if count == 1 else plural}"
 
 
 def _steps(part: str) -> list[str]:

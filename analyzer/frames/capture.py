@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 from typing import TYPE_CHECKING, Any
 
 from analyzer.capture.records import CaptureInfo, Comment, Damage
@@ -34,13 +35,16 @@ LINK_NAMES = {
 }
 """tcpdump's names (``-y``, https://www.tcpdump.org/linktypes.html) of what is decoded here."""
 
+_TIMES = ("first", "last", "ended")
+_SHOWN = 10  #: of the entries of a field, in HTML
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Capture:
     """The input of one analysis and what became of its records.
 
     ``records`` = ``segments`` + ``filtered_out`` + what ``skipped`` counts by reason; where copies are dropped, plus
-    ``copies``.
+    ``copies``; of a live session that let go of some, plus ``let_go["packets"]``. The counts are of what is left.
     """
 
     files: tuple[str, ...]
@@ -50,7 +54,9 @@ class Capture:
     records: int  #: whole records read
     bytes: int  #: their captured octets
     segments: int  #: of them, rows of `packets`
-    skipped: dict[str, int]  #: reason -> records that gave no row
+    skipped: dict[
+        str, int
+    ]  #: reason -> records that gave no row of `packets`; joined ICMP errors have one of `anomalies`
     filtered_out: int  #: records that the capture filter refused
     truncated: int  #: segments that the snap length cut
     copies: int  #: segments that are another sight of a packet seen before
@@ -81,11 +87,24 @@ class Capture:
     bpf: str | None
     first: pd.Timestamp | None  #: time of the first segment, UTC
     last: pd.Timestamp | None  #: time of the last one
+    ended: (
+        pd.Timestamp | None
+    )  #: when capturing ended, of a live session and of what it wrote; None: nobody has noted it
+    let_go: dict[str, int] = dataclasses.field(
+        default_factory=dict
+    )  #: of a live session, what is not in memory any more
 
     @property
     def whole(self) -> bool:
         """Whether every file could be read to its end."""
         return not self.damage
+
+    @property
+    def end(self) -> pd.Timestamp | None:
+        """Up to when it tells something: ``ended`` where that is known, else ``last``."""
+        if self.ended is None or self.last is None:
+            return self.last
+        return max(self.ended, self.last)
 
     @property
     def duration_s(self) -> float:
@@ -99,15 +118,22 @@ class Capture:
         plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         for name in ("damage", "comments"):
             plain[name] = [dataclasses.asdict(entry) for entry in plain[name]]
-        for name in ("first", "last"):
+        for name in _TIMES:
             plain[name] = None if plain[name] is None else int(plain[name].as_unit("ns").value)
         return plain
+
+    def _repr_html_(self) -> str:
+        rows = [
+            f"<tr><th style='text-align:left'>{field.name.replace('_', ' ')}</th>"
+            f"<td style='text-align:left'>{html.escape(_said(value))}</td></tr>"
+            for field in dataclasses.fields(self)
+            if (value := getattr(self, field.name)) not in (None, 0, "", (), {})
+        ]
+        return f"<table><tbody>{''.join(rows)}</tbody></table>"
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Capture:
         """Rebuild what ``as_json`` gave; KeyError or TypeError where it did not."""
-        import pandas as pd
-
         known = {field.name: plain[field.name] for field in dataclasses.fields(cls)}
         for name in ("files", "formats", "link_types", "interfaces", "filtered"):
             known[name] = tuple(known[name])
@@ -115,18 +141,47 @@ class Capture:
         known["comments"] = tuple(Comment(**comment) for comment in known["comments"])
         known["names"] = {address: tuple(names) for address, names in known["names"].items()}
         known["processes"] = {int(number): name for number, name in known["processes"].items()}
-        for name in ("first", "last"):
-            known[name] = None if known[name] is None else pd.Timestamp(known[name], unit="ns", tz="UTC")
+        for name in _TIMES:
+            known[name] = _stamp(known[name])
         return cls(**known)
 
 
+def _said(value: Any) -> str:
+    """Write what a field holds for people; of many things the first few."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, Damage):
+        return f"{value.file}, byte {value.offset:,}: {value.what}"
+    if isinstance(value, Comment):
+        return value.text
+    if isinstance(value, dict):
+        value = [f"{key}: {_said(of)}" for key, of in value.items()]
+    if isinstance(value, tuple | list):
+        more = f"; {len(value) - _SHOWN:,} more" if len(value) > _SHOWN else ""
+        return "; ".join(_said(one) for one in value[:_SHOWN]) + more
+    return str(value)
+
+
+def _stamp(time_ns: int | None) -> pd.Timestamp | None:
+    import pandas as pd
+
+    return None if time_ns is None else pd.Timestamp(time_ns, unit="ns", tz="UTC")
+
+
 def describe(
-    info: CaptureInfo, skipped: dict[str, int], copies: int, packets: pd.DataFrame, quality: dict[str, Any]
+    info: CaptureInfo,
+    skipped: dict[str, int],
+    copies: int,
+    packets: pd.DataFrame,
+    quality: dict[str, Any],
+    let_go: dict[str, int] | None = None,
 ) -> Capture:
     """Sum up a capture that has been read; quality: what ``frames.quality`` counted."""
     links = dict.fromkeys(LINK_NAMES.get(i.link, f"link type {i.link}") for i in info.interfaces)
     names = dict.fromkeys([i.name for i in info.interfaces if i.name] + list(packets["interface"].cat.categories))
-    times = packets["time"]
+    times_ns = packets["time"].array.asi8  # pandas takes ten times as long for both ends of them
     return Capture(
         files=tuple(info.files),
         formats=tuple(info.formats),
@@ -149,7 +204,9 @@ def describe(
         processes=dict(info.processes),
         printed=info.printed,
         bpf=info.bpf,
-        first=times.min() if len(times) else None,
-        last=times.max() if len(times) else None,
+        first=_stamp(int(times_ns.min())) if len(times_ns) else None,
+        last=_stamp(int(times_ns.max())) if len(times_ns) else None,
+        ended=_stamp(info.ended_ns),
+        let_go=dict(let_go or {}),
         **quality,
     )

@@ -168,12 +168,14 @@ def numbers_or_na(numbers: Array) -> Made:
     return frames_or_na(numbers)
 
 
+def code_dtype(categories: int) -> type[np.signedinteger[Any]]:
+    """The narrowest dtype for codes of so many categories, which is the one that pandas would give them."""
+    return next((dtype for dtype in (np.int8, np.int16) if categories <= np.iinfo(dtype).max), np.int32)
+
+
 def narrow(codes: Array, categories: int) -> Array:
-    """Codes in the narrowest dtype that pandas would give them."""
-    for dtype in (np.int8, np.int16):
-        if categories <= np.iinfo(dtype).max:
-            return codes.astype(dtype)
-    return codes
+    """Codes in the narrowest dtype."""
+    return codes.astype(code_dtype(categories), copy=False)
 
 
 def made(plan: Plan) -> pd.DataFrame:

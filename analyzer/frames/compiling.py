@@ -1,7 +1,8 @@
 """The first use of a version: two processes compile the kernels, which takes each of them the time of the replay.
 
-numba compiles under one lock, so that a thread would not help. This process compiles the replay, a second one the others,
-and leaves them in the cache. Where no such process can be had, each kernel is compiled when it is called, as ever.
+numba compiles under one lock, so that a thread would not help. This process compiles the replay and the second pass over what
+came again, which is half of all, a second one the others, and leaves them in the cache. Where no such process can be had, each
+kernel is compiled when it is called, as ever.
 """
 
 from __future__ import annotations
@@ -9,8 +10,12 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 from analyzer import kernel
+
+if TYPE_CHECKING:
+    from analyzer.capture.records import Records
 
 _LONGEST_S = 120.0
 
@@ -26,10 +31,12 @@ def compile_at_first_use() -> None:
     except OSError:
         return
     from analyzer.decode.batch import SegmentBatch
-    from analyzer.frames.build import Tracking
+    from analyzer.frames.tracking import Tracking
+    from analyzer.tracker import explanation
 
     try:
         Tracking().replay(SegmentBatch())
+        explanation.compiled()
         with contextlib.suppress(subprocess.TimeoutExpired):
             others.wait(_LONGEST_S)
     finally:
@@ -37,22 +44,48 @@ def compile_at_first_use() -> None:
         others.wait()
 
 
-def main() -> None:
-    """Run all kernels but the readers' and the replay, on nothing."""
+def load_for_session() -> None:
+    """Compile, or load from the cache, what a session runs: packets would wait for it."""
+    from analyzer.frames import eviction
+    from analyzer.frames.tracking import Tracking
+
+    compile_at_first_use()
+    Tracking().feed(_no_records())
+    eviction.compile_kernels()
+
+
+def _no_records() -> Records:
     import numpy as np
 
     from analyzer.capture.reader import Columns
+
+    numbers, indices = np.zeros(0, np.int64), np.zeros(0, np.int32)
+    return Columns(1).records(0, np.zeros(0, np.uint8), numbers, indices, numbers, indices)
+
+
+def main() -> None:
+    """Run all kernels but the readers' and those that the first process compiles, on nothing."""
     from analyzer.capture.records import CaptureInfo
     from analyzer.decode.batch import SegmentBatch
-    from analyzer.frames.build import Tracking
+    from analyzer.frames import eviction
+    from analyzer.frames.build import frames_so_far
+    from analyzer.frames.tracking import Tracking
+    from analyzer.tracker import packets, zeek_outcome
+    from analyzer.tracker.round_trips import round_trips
 
     tracking, batch = Tracking(), SegmentBatch()
-    numbers, indices = np.zeros(0, np.int64), np.zeros(0, np.int32)
-    batch.decode(Columns(1).records(0, np.zeros(0, np.uint8), numbers, indices, numbers, indices))
+    batch.decode(_no_records())
     tracking.locate(batch)
     tracking.write(batch)
     tracking.judge(batch)
-    tracking.frames(CaptureInfo())
+    frames_so_far(tracking, CaptureInfo())
+    zeek_outcome.forget_closed(tracking.words)
+    none = packets.new_columns(0)
+    for name in ("acks_frame", "rtt"):  # no frame of nothing needs these three
+        packets.widened(none, name, 0)
+    one = packets.new_columns(1)
+    round_trips(one.rtt, one.long_rtt, one.flow, 1)
+    eviction.compile_kernels()
 
 
 if __name__ == "__main__":

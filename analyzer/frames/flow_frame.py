@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.decode.segment import OPTION_FAST_OPEN, OPTION_MPTCP, OPTION_SACK_PERMITTED, OPTION_TIMESTAMPS
-from analyzer.flows.connection import KNOWN_SYN, KNOWN_SYN_ACK
-from analyzer.flows.translation import first_sights
 from analyzer.frames import columns as c
 from analyzer.frames import vocabulary as v
-from analyzer.frames.round_trips import round_trips
 from analyzer.tracker.anomalies import Kind
+from analyzer.tracker.flow_columns import AGREED, STEPS, WAITS, FlowColumns
 from analyzer.tracker.zeek_history import spelled
 
 if TYPE_CHECKING:
@@ -23,99 +20,69 @@ if TYPE_CHECKING:
     from analyzer.tracker.zeek_outcome import Said
 
 Rows = npt.NDArray[np.void]
-_SECOND_NS = 1e9
 
 
-def flows(
-    flows: Rows, ends: Rows, pairs: Rows, names: AddressWords, anomalies: Rows, zeek: Said, packets: c.Plan
-) -> c.Plan:
-    """One row per connection incarnation; see the schema. packets: those that they are made of."""
-    rows = len(flows)
-    client, server = ends[0::2], ends[1::2]
-    place, client_is_a = flows["pair"], flows["client_side"] == 0
-    address, port = [
-        {
-            "client": np.where(client_is_a, pairs[f"a_{what}"][place], pairs[f"b_{what}"][place]),
-            "server": np.where(client_is_a, pairs[f"b_{what}"][place], pairs[f"a_{what}"][place]),
-        }
-        for what in ("address", "port")
-    ]
-    data: dict[str, Any] = {
-        "client": c.addresses(address["client"], names),
-        "client_port": port["client"],
-        "server": c.addresses(address["server"], names),
-        "server_port": port["server"],
-        "role_evidence": c.words(flows["role"].view(np.int8), v.ROLE_EVIDENCES),
-        "start": c.times(flows["start_ns"]),
-        "end": c.times(flows["end_ns"]),
-        "duration": (flows["end_ns"] - flows["start_ns"]) / _SECOND_NS,
+def flows(it: FlowColumns, names: AddressWords, anomalies: Rows, zeek: Said, trips: dict[str, c.Array]) -> c.Plan:
+    """One row per connection incarnation; see the schema. trips: as ``round_trips`` gives them."""
+    rows = len(it.role)
+    data: dict[str, Any] = {}
+    for end, name in enumerate(v.ENDPOINTS):
+        data |= {name: c.addresses(it.address[end], names), f"{name}_port": it.port[end]}
+    data |= {
+        "role_evidence": c.words(it.role, v.ROLE_EVIDENCES),
+        "start": c.times(it.start_ns),
+        "end": c.times(it.end_ns),
+        "duration": it.duration,
     }
-    sums = {"packets": np.int32, "bytes": np.int64, "retransmitted": np.int32, "retransmitted_bytes": np.int64}
-    for name, dtype in sums.items():
-        data[f"client_{name}"] = client[name].view(dtype)
-        data[f"server_{name}"] = server[name].view(dtype)
-    data |= _opening(flows, client, server)
-    data |= _closing(flows, client, server)
-    data["completeness"] = flows["completeness"]
+    for what in ("packets", "bytes", "retransmitted", "retransmitted_bytes"):
+        data |= {f"{name}_{what}": getattr(it, what)[end] for end, name in enumerate(v.ENDPOINTS)}
+    data |= _opening(it)
+    data |= _closing(it)
+    data["completeness"] = it.completeness
     data["conn_state"] = c.words(zeek.conn_state, v.CONN_STATES)
     data["history"] = _histories(zeek)
-    originator = (zeek.orig_side != flows["client_side"]).astype(np.int8)
+    originator = (zeek.orig_side != it.client_side).astype(np.int8)
     data["originator"] = c.words(np.where(zeek.conn_state < 0, np.int8(-1), originator), v.ENDPOINTS)
-    data |= round_trips(np.asarray(packets.data["rtt"]), np.asarray(packets.data["flow"]), rows)
-    data["reused_from"] = c.integers(flows["earlier"], flows["earlier"] < 0)
-    before = first_sights(flows, ends, pairs)
-    data["nat_of"] = c.integers(before, before < 0)
+    data |= trips
+    data["reused_from"] = c.integers(it.earlier, it.is_first)
+    data["nat_of"] = c.integers(it.twin, it.twin < 0)
     data |= _counts(anomalies, rows)
     return c.Plan(data, c.numbered(rows, "flow"))
 
 
-def _opening(flows: Rows, client: Rows, server: Rows) -> dict[str, Any]:
+def _opening(it: FlowColumns) -> dict[str, Any]:
     """How far the handshake came, its times, and what the ends offered."""
-    syn, synack, ack = flows["syn_ns"], flows["synack_ns"], flows["ack_ns"]
     data: dict[str, Any] = {
-        "handshake": c.words(flows["handshake"].view(np.int8), v.HANDSHAKES),
-        "syn_attempts": flows["syn_attempts"].astype(np.int32),
-        "synack_attempts": flows["synack_attempts"].astype(np.int32),
+        "handshake": c.words(it.handshake, v.HANDSHAKES),
+        "syn_attempts": it.syn_attempts,
+        "synack_attempts": it.synack_attempts,
     }
-    for name in ("open_1", "open_2", "open_3"):
-        data[name] = c.frames_or_na(flows[name])
-    for end, it in (("client", client), ("server", server)):
-        data[f"{end}_isn"] = c.integers(it["isn"], it["known"] & (KNOWN_SYN | KNOWN_SYN_ACK) == 0)
-    data["syn_rtt"] = _seconds(syn, synack)
-    data["handshake_ack_rtt"] = _seconds(synack, ack)
-    data["irtt"] = _seconds(syn, ack)
-    opened = {
-        end: it["known"] & (KNOWN_SYN | KNOWN_SYN_ACK) != 0 for end, it in (("client", client), ("server", server))
-    }
-    for end, it in (("client", client), ("server", server)):
-        absent = ~opened[end] | (it["mss"] < 0)
-        data[f"{end}_mss"] = c.integers(np.where(absent, 0, it["mss"]).astype(np.uint16), absent)
-    for end, it in (("client", client), ("server", server)):
-        absent = ~opened[end] | (it["wscale"] < 0)
-        data[f"{end}_wscale"] = c.integers(np.where(absent, 0, it["wscale"]).astype(np.uint8), absent)
-    both, neither = opened["client"] & opened["server"], ~opened["client"]
-    options = client["options"] & server["options"]
-    data["sack"] = _known(options & OPTION_SACK_PERMITTED != 0, both)
-    data["timestamps"] = _known(options & OPTION_TIMESTAMPS != 0, both)
-    data["ecn"] = _known(flows["ecn"] == 3, both)
-    data["fast_open"] = _known(client["options"] & OPTION_FAST_OPEN != 0, ~neither)
-    data["mptcp"] = _known(options & OPTION_MPTCP != 0, both)
+    data |= _steps(it, "open_")
+    data |= {f"{name}_isn": c.integers(it.isn[end], it.no_isn[end]) for end, name in enumerate(v.ENDPOINTS)}
+    data |= dict(zip(WAITS, it.waits, strict=True))
+    data |= {f"{name}_mss": c.integers(it.mss[end], it.no_mss[end]) for end, name in enumerate(v.ENDPOINTS)}
+    data |= {f"{name}_wscale": c.integers(it.wscale[end], it.no_wscale[end]) for end, name in enumerate(v.ENDPOINTS)}
+    for name in ("sack", "timestamps", "ecn", "accurate_ecn", "fast_open", "mptcp"):
+        data[name] = c.booleans(it.agreed[AGREED.index(name)], it.unseen[1 if name == "fast_open" else 0])
     return data
 
 
-def _closing(flows: Rows, client: Rows, server: Rows) -> dict[str, Any]:
+def _closing(it: FlowColumns) -> dict[str, Any]:
     """How it ended, and both ends' states."""
-    data: dict[str, Any] = {
-        "close": c.words(flows["close"].view(np.int8), v.CLOSES),
-        "closed_by": c.words(flows["closed_by"], v.ENDPOINTS),
-    }
-    for name in ("close_1", "close_2", "close_3", "close_4"):
-        data[name] = c.frames_or_na(flows[name])
-    data["client_state"] = c.words(client["state"].view(np.int8), v.STATES)
-    data["server_state"] = c.words(server["state"].view(np.int8), v.STATES)
-    data["client_path"] = c.factorized(client["path"], _path)
-    data["server_path"] = c.factorized(server["path"], _path)
+    data: dict[str, Any] = {"close": c.words(it.close, v.CLOSES), "closed_by": c.words(it.closed_by, v.ENDPOINTS)}
+    data |= _steps(it, "close_")
+    data |= {f"{name}_state": c.words(it.state[end], v.STATES) for end, name in enumerate(v.ENDPOINTS)}
+    data |= {f"{name}_path": c.factorized(it.path[end], _path) for end, name in enumerate(v.ENDPOINTS)}
     return data
+
+
+def _steps(it: FlowColumns, which: str) -> dict[str, Any]:
+    """The frames of the handshake's or of the close's segments."""
+    return {
+        name: c.integers(it.steps[place], it.no_step[place])
+        for place, name in enumerate(STEPS)
+        if name.startswith(which)
+    }
 
 
 def _path(packed: int) -> str:
@@ -133,7 +100,7 @@ def _histories(zeek: Said) -> c.Made:
     def make() -> pd.Categorical:
         import pandas as pd
 
-        rows = zeek.connections
+        rows = zeek.told
         codes, found = pd.factorize(rows["first"])
         spellings = [spelled(int(packed), 0) for packed in found]
         longer = np.flatnonzero(rows["second"])
@@ -151,14 +118,6 @@ def _histories(zeek: Said) -> c.Made:
         return c.words(c.narrow(turned[codes], len(different)), tuple(different))()  # type: ignore[no-any-return]
 
     return make
-
-
-def _seconds(start: Any, end: Any) -> Any:
-    return np.where((start != 0) & (end != 0), (end - start) / _SECOND_NS, np.nan)
-
-
-def _known(value: Any, known: Any) -> c.Made:
-    return c.booleans(value & known, ~known)
 
 
 def _counts(anomalies: Rows, rows: int) -> dict[str, Any]:

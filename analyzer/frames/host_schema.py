@@ -108,11 +108,11 @@ SOCKETS = Schema(
         Column("timer", "category", "", "NA: none runs", "idiag_timer", TIMERS),
         Column("timer_left", "float64", "s", "until it fires", "idiag_expires"),
         Column("retransmits", "Int64", "segments", "without an answer so far; probes too", "idiag_retrans"),
-        Column("pid", "Int64", "", "the process that holds it, the lowest of several; NA: none, or not visible"),
+        Column("pid", "Int64", "", "the process that holds it, the oldest of several; NA: none, or not visible"),
         Column("fd", "Int64", "", "file descriptor there"),
         Column("process", "category", "", "its name"),
         Column("user", "category", "", "the socket's owner"),
-        Column("pids", NUMBERS, "", "all processes that hold it"),
+        Column("pids", NUMBERS, "", "all processes that hold it, the oldest first"),
         Column("uid", "Int64", "", "of the owner; NA without an inode", "idiag_uid"),
         Column("inode", "Int64", "", "NA: no file: not accepted yet, or the program has closed it", "idiag_inode"),
         Column("cookie", "UInt64", "", "the kernel's number of this socket", "idiag_cookie"),
@@ -212,10 +212,88 @@ JOINED = Schema(
     ),
 )
 
+LIVE_SOCKETS = Schema(
+    "One row per socket of this host, and per flow that should have one, for as long as nothing of it changed: what the "
+    "snapshots of a live session showed, beside the packets (`Analysis.sockets`)",
+    _ROW,
+    (
+        Column("time", TIME, "UTC", "the first snapshot that showed it so"),
+        Column("until", TIME, "UTC", "the last one"),
+        Column("snapshots", "int64", "snapshots", "how many showed it so"),
+        Column("verdict", "category", "", "docs/verdicts.md; NA: LISTEN", "", VERDICTS),
+        Column("severity", "category", "", "of the verdict", "", words.SEVERITIES),
+        Column("kernel_state", "category", "", "NA: the kernel has no socket", "idiag_state", words.STATES),
+        Column("packet_state", "category", "", "by the segments up to the snapshot; NA: no flow", "", words.STATES),
+        Column("address", "category", "address", "this end's; IPv4 as IPv4, also at an ipv6 socket"),
+        Column("port", "uint16", "port", ""),
+        Column("peer_address", "category", "address", "NA for LISTEN"),
+        Column("peer_port", "UInt16", "port", "NA for LISTEN"),
+        Column("flow", "Int64", "flow", "NA: the capture saw no packet of it"),
+        Column("endpoint", "category", "", "which end of the flow this is", "", words.ENDPOINTS),
+        Column("frame", "Int64", "frame", "the segment that the verdict rests on"),
+        Column("ago", "float64", "s", "that segment, before the last snapshot"),
+        Column("receive_queue", "Int64", "octets", "arrived, not read by the program", "idiag_rqueue"),
+        Column("send_queue", "Int64", "octets", "written, not acknowledged by the peer", "idiag_wqueue"),
+        Column("accept_queue", "Int64", "connections", "of LISTEN: complete, not accepted yet", "idiag_rqueue"),
+        Column(
+            "accept_limit", "Int64", "connections", "of LISTEN: one more than these, and it is full", "idiag_wqueue"
+        ),
+        Column("timer", "category", "", "NA: none runs", "idiag_timer", TIMERS),
+        Column("timer_left", "float64", "s", "until it fires, at the last snapshot", "idiag_expires"),
+        Column("retransmits", "Int64", "segments", "without an answer so far; probes too", "idiag_retrans"),
+        Column("pid", "Int64", "", "the process that holds it, the oldest of several; NA: none, or not visible"),
+        Column("process", "category", "", "its name"),
+        Column("user", "category", "", "the socket's owner"),
+        Column("inode", "Int64", "", "NA: no file: not accepted yet, or the program has closed it", "idiag_inode"),
+        Column("cookie", "UInt64", "", "the kernel's number of this socket", "idiag_cookie"),
+        Column("rtt", "float64", "s", "smoothed round trip, at the last snapshot", "tcpi_rtt, RFC 6298"),
+        Column("cwnd", "Int64", "segments", "congestion window, at the last snapshot", "tcpi_snd_cwnd, RFC 5681"),
+        Column("retransmitted", "Int64", "segments", "over the connection's life so far", "tcpi_total_retrans"),
+        Column("reason", "str", "", "in words, as of the last snapshot"),
+    ),
+)
+
+_END_NOW: tuple[Column, ...] = (
+    Column("state", "category", "", "by the packets, now", "RFC 9293 3.3.2", words.STATES),
+    Column("proven", "bool", "", "shown by what this end itself sent; else assumed"),
+    Column("packets", "int64", "segments", "sent by it"),
+    Column("bytes", "int64", "octets", "payload sent, each octet once"),
+    Column("retransmitted", "int64", "segments", "sent again"),
+    Column("kernel_state", "category", "", "of its socket on this host; NA: it has none here", "", words.STATES),
+    Column("verdict", "category", "", "docs/verdicts.md; NA: not an end of this host", "", VERDICTS),
+    Column("pid", "Int64", "", "of its socket"),
+    Column("process", "category", "", "its name"),
+    Column("user", "category", "", ""),
+    Column("receive_queue", "Int64", "octets", ""),
+    Column("send_queue", "Int64", "octets", ""),
+    Column("rtt", "float64", "s", "as the kernel has it"),
+)
+
+CURRENT_FLOWS = Schema(
+    "One row per flow that is open, or was lately: what a live session knows of it now (`LiveSession.flows`)",
+    Column("flow", "int64", "flow", ""),
+    (
+        Column("client", "category", "address", ""),
+        Column("client_port", "uint16", "port", ""),
+        Column("server", "category", "address", ""),
+        Column("server_port", "uint16", "port", ""),
+        Column("start", TIME, "UTC", "first segment"),
+        Column("end", TIME, "UTC", "last segment so far"),
+        Column("handshake", "category", "", "", "", words.HANDSHAKES),
+        Column("closed_by", "category", "", "", "", words.ENDPOINTS),
+        Column("irtt", "float64", "s", "SYN to third ACK; NaN: not seen", "tcp.analysis.initial_rtt"),
+        Column("anomalies", "int64", "", "so far, of all kinds"),
+        Column("severity", "category", "", "the worst of them; NA: none", "", words.SEVERITIES),
+        *(column._replace(name=f"{end}_{column.name}") for end in words.ENDPOINTS for column in _END_NOW),
+    ),
+)
+
 HOST_SCHEMAS = {
     "sockets": SOCKETS,
     "socket_states": SOCKET_STATES,
     "sockstat": SOCKSTAT,
     "counters": COUNTERS,
     "joined": JOINED,
+    "live_sockets": LIVE_SOCKETS,
+    "current_flows": CURRENT_FLOWS,
 }

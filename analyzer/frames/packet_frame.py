@@ -10,13 +10,14 @@ from analyzer.decode import segment
 from analyzer.decode.layers import TUNNEL_WORDS
 from analyzer.frames import columns as c
 from analyzer.frames import vocabulary as v
-from analyzer.tracker.packets import look_up, mark_present
+from analyzer.tracker.packets import look_up, mark_present, widened
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from analyzer.capture.records import CaptureInfo
     from analyzer.frames.addresses import AddressWords
+    from analyzer.tracker.packet_ends import PacketEnds
     from analyzer.tracker.packets import OptionColumns, PacketColumns
 
 _LETTERS = "FSRP.UEWe"  # tcpdump's, from the lowest bit; it knows no letter for the other three
@@ -30,14 +31,16 @@ def flag_letters(bits: int) -> str:
 def packets(
     columns: PacketColumns,
     rows: int,
+    ends: PacketEnds,
     names: AddressWords,
     info: CaptureInfo,
     moved: Any = None,
     processes: Sequence[tuple[Any, Any]] = (),
     before: int = 0,
 ) -> c.Plan:
-    """One row per TCP segment; see the schema.
+    """One row per TCP segment; see the schema. Narrow columns are gone then, if they lie in an array to be widened into.
 
+    ends: whose addresses and ports they have, the addresses by their places in names.
     moved: each flow's number in the frames and whether its ends change places there; None if all are as they were.
     processes: frames and their process ids, batch by batch, for the frames of which it is known.
     before: so many rows have come before the first of these.
@@ -74,10 +77,10 @@ def packets(
         else c.integers((np.maximum(vlan, 1) - 1).astype(np.uint16), vlan == 0),
         "truncated": c.constant(False, rows, bool) if info.printed else c.optional(columns, "truncated", rows),
         "from_client": from_client,
-        "src": c.addresses(columns.source[:rows], names),
-        "sport": columns.sport[:rows],
-        "dst": c.addresses(columns.destination[:rows], names),
-        "dport": columns.dport[:rows],
+        "src": c.addresses(ends.source, names),
+        "sport": ends.sport,
+        "dst": c.addresses(ends.destination, names),
+        "dport": ends.dport,
         "flags": _flags(columns.flag_bits[:rows]),
         "flag_bits": columns.flag_bits[:rows],
         "seq": columns.seq[:rows],
@@ -85,7 +88,7 @@ def packets(
         "raw_seq": columns.raw_seq[:rows],
         "raw_ack": columns.raw_ack[:rows],
         "length": columns.length[:rows],
-        "window": columns.window[:rows],
+        "window": widened(columns, "window", rows),
         "raw_window": columns.raw_window[:rows],
         "tsval": c.integers(columns.tsval[:rows], no_timestamps),
         "tsecr": c.integers(columns.tsecr[:rows], no_timestamps),
@@ -96,9 +99,11 @@ def packets(
         "step": c.words(columns.step[:rows], v.STEPS),
         "step_repeat": c.optional(columns, "step_repeat", rows),
         "analysis": c.optional(columns, "analysis", rows),
-        "rtt": _rtt(columns, rows),
-        "acks_frame": c.numbers_or_na(c.optional(columns, "acks_frame", rows)),
-        "bytes_in_flight": c.numbers_or_na(c.optional(columns, "bytes_in_flight", rows)),
+        "rtt": c.constant(np.nan, rows, np.float64)
+        if c.is_constant(c.optional(columns, "rtt", rows))
+        else widened(columns, "rtt", rows),
+        "acks_frame": _numbers(columns, "acks_frame", rows),
+        "bytes_in_flight": _numbers(columns, "bytes_in_flight", rows),
         "interface": _interfaces(columns, rows, info),
         "copy_of": c.no_integers(rows, np.int64) if c.is_constant(copy_of) else c.integers(copy_of, copy_of == 0),
         "tunnel": _tunnels(c.optional(columns, "tunnel", rows)),
@@ -116,13 +121,10 @@ def packets(
     return c.Plan(data, _index(frame_ahead, before))
 
 
-def _rtt(columns: PacketColumns, rows: int) -> Any:
-    """Round trips, NaN for none, in place: what is later written there has nothing yet."""
-    rtt = c.optional(columns, "rtt", rows)
-    if c.is_constant(rtt):
-        return c.constant(np.nan, rows, np.float64)
-    rtt[rtt == 0] = np.nan
-    return rtt
+def _numbers(columns: PacketColumns, name: str, rows: int) -> c.Made:
+    """A narrow column, which may be empty; 0 stands for none."""
+    numbers = c.optional(columns, name, rows)
+    return c.no_integers(rows, np.int64) if c.is_constant(numbers) else c.frames_or_na(widened(columns, name, rows))
 
 
 def _frames(ahead: Any, before: int) -> Any:
@@ -183,8 +185,8 @@ def _interfaces(columns: PacketColumns, rows: int, info: CaptureInfo) -> c.Made:
     named = [interface.name or f"interface {number}" for number, interface in enumerate(info.interfaces)]
     if len(named) < 2 and not any(interface.name for interface in info.interfaces):
         return c.words(c.constant(-1, rows, np.int8), ())
-    labels = tuple(dict.fromkeys(named))
-    place = np.array([labels.index(name) for name in named], np.int32)
+    label = {name: number for number, name in enumerate(dict.fromkeys(named))}
+    labels, place = tuple(label), np.array([label[name] for name in named], np.int32)
     if c.is_constant(capture):
         return c.words(c.constant(place[0], rows, np.int8), labels)
     return c.words(c.narrow(place[capture], len(labels)), labels)

@@ -51,7 +51,7 @@ def quality(
 
 def _least_segments(octets: int, gaps: int, packets: pd.DataFrame, flows: pd.DataFrame) -> int:
     """How many segments so many octets were at least: one a gap, and none larger than the largest seen or offered."""
-    largest = int(packets["length"].max())
+    largest = int(packets["length"].max()) if len(packets) else 0
     for name in ("client_mss", "server_mss"):
         largest = max(largest, int(flows[name].fillna(0).max()))
     return max(gaps, -(-octets // (largest or _ETHERNET_MSS)))

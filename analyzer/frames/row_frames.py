@@ -12,7 +12,8 @@ from analyzer.frames import vocabulary as v
 from analyzer.tracker.anomalies import CATALOGUE, Kind
 from analyzer.tracker.icmp import EFFECT_WORDS, ORIGIN_WORDS, Effect, Origin
 from analyzer.tracker.icmp import name as icmp_name
-from analyzer.tracker.log import ends_of
+from analyzer.tracker.log import transition_columns
+from analyzer.tracker.packet_ends import socket_ends
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,31 +22,34 @@ if TYPE_CHECKING:
     from analyzer.frames.addresses import AddressWords
 
 
-def transitions(
-    rows: npt.NDArray[np.void], flows: npt.NDArray[np.void], pairs: npt.NDArray[np.void], names: AddressWords
-) -> c.Plan:
-    """One row per state change of one end; see the schema."""
-    address, port = np.empty(len(rows), np.int32), np.empty(len(rows), np.uint16)
-    ends_of(rows, flows, pairs, address, port)
-    flow, endpoint = rows["flow"], rows["endpoint"]
+def transitions(rows: npt.NDArray[np.void], of_flows: npt.NDArray[np.int32], names: AddressWords) -> c.Plan:
+    """One row per state change of one end; see the schema. of_flows: as ``ends_of_flows`` gives them."""
+    it = transition_columns(rows)
+    address, port = socket_ends(rows["flow"], rows["endpoint"] == 0, of_flows, c.code_dtype(names.count))
     data: dict[str, Any] = {
         "time": c.times(rows["time_ns"]),
-        "frame": c.frames_or_na(rows["frame"]),
-        "flow": flow,
-        "endpoint": c.words(endpoint.view(np.int8), v.ENDPOINTS),
+        "frame": c.integers(rows["frame"], it.no_frame),
+        "flow": rows["flow"],
+        "endpoint": c.words(rows["endpoint"].view(np.int8), v.ENDPOINTS),
         "address": c.addresses(address, names),
         "port": port,
         "old": c.words(rows["old"].view(np.int8), v.STATES),
         "new": c.words(rows["new"].view(np.int8), v.STATES),
         "event": c.words(rows["event"].view(np.int8), v.EVENTS),
         "evidence": c.words(rows["evidence"].view(np.int8), v.EVIDENCES),
-        "proven_by": c.frames_or_na(rows["proven_by"]),
-        "refuted_by": c.frames_or_na(rows["refuted_by"]),
+        "proven_by": c.integers(rows["proven_by"], it.not_proven),
+        "refuted_by": c.integers(rows["refuted_by"], it.not_refuted),
     }
     return c.Plan(data, c.numbered(len(rows)))
 
 
-def anomalies(rows: npt.NDArray[np.void], icmp: npt.NDArray[np.void], names: AddressWords, info: CaptureInfo) -> c.Plan:
+def anomalies(
+    rows: npt.NDArray[np.void],
+    icmp: npt.NDArray[np.void],
+    causes: npt.NDArray[np.void],
+    names: AddressWords,
+    info: CaptureInfo,
+) -> c.Plan:
     """One row per thing that went wrong; see the schema."""
     severity = np.array([v.SEVERITIES.index(CATALOGUE[kind].severity) for kind in Kind], np.int8)
     flow = rows["flow"]
@@ -58,8 +62,34 @@ def anomalies(rows: npt.NDArray[np.void], icmp: npt.NDArray[np.void], names: Add
         "severity": c.words(severity[rows["kind"]], v.SEVERITIES),
         "related_frame": c.frames_or_na(rows["related_frame"]),
         "detail": _details(rows, icmp, names, info),
+        **_causes(len(rows), causes),
     }
     return c.Plan(data, c.numbered(len(rows)))
+
+
+def _causes(rows: int, causes: npt.NDArray[np.void]) -> dict[str, Any]:
+    """The columns that say why; constants, which take no memory, where nothing came again."""
+
+    def spread(values: Any, nothing: Any) -> Any:
+        if not len(causes):
+            return c.constant(nothing, rows, values.dtype)
+        column = np.full(rows, nothing, values.dtype)
+        column[causes["anomaly"]] = values
+        return column
+
+    def seconds(values: Any, known: Any) -> Any:
+        return spread(np.where(known, values / 1e9, np.nan), np.nan)
+
+    told = spread(causes["told"] == 0, True)
+    return {
+        "cause": c.words(spread(causes["cause"].astype(np.int8) - np.int8(1), -1), v.CAUSES),
+        "evidence": c.words(spread(causes["evidence"].astype(np.int8) - np.int8(1), -1), v.CAUSE_EVIDENCES),
+        "evidence_frame": c.frames_or_na(spread(causes["frame"], 0)),
+        "waited": seconds(causes["waited_ns"], causes["waited_ns"] >= 0),
+        "rto": seconds(causes["rto_ns"], causes["rto_ns"] > 0),
+        "duplicate_acks": c.integers(spread(causes["duplicate_acks"], 0), told),
+        "sacked": c.integers(spread(causes["sacked"], 0), told),
+    }
 
 
 _TELLING = ("version", "type", "code", "effect", "origin", "mtu", "interface", "ifindex", "reporter")

@@ -147,6 +147,7 @@ FLOWS = Schema(
         Column("sack", "boolean", "", "both offered it; NA where a SYN was not seen", "RFC 2018"),
         Column("timestamps", "boolean", "", "both offered them; NA where a SYN was not seen", "RFC 7323 3"),
         Column("ecn", "boolean", "", "agreed; NA where a SYN was not seen", "RFC 3168 6.1.1"),
+        Column("accurate_ecn", "boolean", "", "agreed in its accurate form (then `ecn` too)", "RFC 9768 3.1"),
         Column("fast_open", "boolean", "", "asked for or used; NA where the SYN was not seen", "RFC 7413"),
         Column("mptcp", "boolean", "", "both offered it; NA where a SYN was not seen", "RFC 8684"),
         Column("close", "category", "", "how it ended", "", words.CLOSES),
@@ -221,6 +222,17 @@ ANOMALIES = Schema(
             words.DETAILS,
             open=True,
         ),
+        Column(
+            "cause", "category", "", "why it came again; NA for kinds that have none", "docs/causes.md", words.CAUSES
+        ),
+        Column("evidence", "category", "", "what shows the cause", "docs/causes.md", words.CAUSE_EVIDENCES),
+        Column("evidence_frame", "UInt32", "frame", "the segment that shows it, where one does"),
+        Column(
+            "waited", "float64", "s", "since the last sending or acknowledgement of something new, as its sender has it"
+        ),
+        Column("rto", "float64", "s", "its sender's retransmission time-out by then, estimated", "RFC 6298"),
+        Column("duplicate_acks", "UInt32", "acks", "that its sender had seen by then", "RFC 5681"),
+        Column("sacked", "Int64", "octets", "behind it, that its sender knew to have arrived", "RFC 2018"),
     ),
 )
 

@@ -2,8 +2,9 @@
 
 Everything comes back as it was: values, dtypes, the order of categories (also of those that no row has), the index.
 Other tools read the same files: categoricals are written as dictionaries of text, nothing is pickled. What Parquet
-cannot say stands beside the data: ``_categories.parquet`` in each frame's folder (names that begin with ``_`` are no
+cannot say stands beside the data: ``_categories-0.parquet`` in each frame's folder (names that begin with ``_`` are no
 part of a dataset) and the index's kind in ``capture.json``, which is written last: a folder without it is not whole.
+A session that saves while it runs (``archive.py``) writes each frame in several parts.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
     from analyzer.frames.declared import Column
 
 FORMAT = "tcp-handshake-analyzer"
-VERSION = 2
-STORED = ("packets", "options", "flows", "transitions", "anomalies", "findings")
+VERSION = 3
+STORED = ("packets", "options", "flows", "transitions", "anomalies", "findings", "live_sockets")
 _INDEX = "__index__"
+_SAID_AT_THE_END = ("syn-unanswered", "one-direction")  # tracker.outcome
 _ROWS = 1 << 20  #: of one row group
 
 
@@ -63,20 +65,80 @@ def save(
             _clear(target)
         target.mkdir(parents=True, exist_ok=True)
         index = {name: _write(target / name, frames[name]) for name in STORED}
-        described = {
-            "format": FORMAT,
-            "version": VERSION,
-            "capture": capture.as_json(),
-            "local_addresses": list(local_addresses),
-            "settings": dataclasses.asdict(settings),
-            "frames": index,
-        }
-        partial = target / "capture.json.partial"
-        partial.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
-        partial.replace(target / "capture.json")
+        _describe(target, capture, local_addresses, settings, index)
     except OSError as error:
         raise StoreError(f"{target}: cannot be written: {error.strerror or error}") from error
     return target
+
+
+def begin(folder: str | os.PathLike[str]) -> pathlib.Path:
+    """Make the folder ready for parts; an earlier analysis in it is taken away.
+
+    Raises
+    ------
+    StoreError
+        If the folder holds something else, or cannot be written.
+    """
+    target = pathlib.Path(folder)
+    try:
+        if target.exists():
+            _clear(target)
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{target}: cannot be written: {error.strerror or error}") from error
+    return target
+
+
+def add_part(target: pathlib.Path, frames: dict[str, pd.DataFrame], part: int) -> None:
+    """Write some rows of each frame.
+
+    Raises
+    ------
+    StoreError
+        If they cannot be written.
+    """
+    try:
+        for name in STORED:
+            _write(target / name, frames[name], part)
+    except OSError as error:
+        raise StoreError(f"{target}: cannot be written: {error.strerror or error}") from error
+
+
+def finish(
+    target: pathlib.Path, parts: int, capture: Capture, local_addresses: Iterable[str], settings: Settings
+) -> None:
+    """Say that all parts are there: from now on ``load`` reads them.
+
+    Raises
+    ------
+    StoreError
+        If that cannot be written.
+    """
+    index: dict[str, Any] = {name: {"name": schema.SCHEMAS[name].index.name or None, "parts": parts} for name in STORED}
+    try:
+        _describe(target, capture, local_addresses, settings, index)
+    except OSError as error:
+        raise StoreError(f"{target}: cannot be written: {error.strerror or error}") from error
+
+
+def _describe(
+    target: pathlib.Path,
+    capture: Capture,
+    local_addresses: Iterable[str],
+    settings: Settings,
+    index: dict[str, Any],
+) -> None:
+    described = {
+        "format": FORMAT,
+        "version": VERSION,
+        "capture": capture.as_json(),
+        "local_addresses": list(local_addresses),
+        "settings": dataclasses.asdict(settings),
+        "frames": index,
+    }
+    partial = target / "capture.json.partial"
+    partial.write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+    partial.replace(target / "capture.json")
 
 
 def load(folder: str | os.PathLike[str]) -> Saved:
@@ -131,7 +193,8 @@ def _clear(target: pathlib.Path) -> None:
             part.unlink()
 
 
-def _write(folder: pathlib.Path, frame: pd.DataFrame) -> dict[str, Any]:
+def _write(folder: pathlib.Path, frame: pd.DataFrame, part: int | None = None) -> dict[str, Any]:
+    """Write one frame; part: its number, if there are several: then the index is a column, whatever it is."""
     import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -151,13 +214,16 @@ def _write(folder: pathlib.Path, frame: pd.DataFrame) -> dict[str, Any]:
         else:
             columns[name] = pa.array(series.array, from_pandas=not _is_float(series))
     described: dict[str, Any] = {"name": frame.index.name}
-    if isinstance(frame.index, pd.RangeIndex):
+    if part is not None:
+        if frame.index.name is not None:
+            columns[_INDEX] = pa.array(frame.index.to_numpy())
+    elif isinstance(frame.index, pd.RangeIndex):
         described["range"] = [frame.index.start, frame.index.stop, frame.index.step]
     else:
         columns[_INDEX] = pa.array(frame.index.to_numpy())
-    pq.write_table(pa.table(columns), folder / "part-0.parquet", compression="zstd", row_group_size=_ROWS)
+    pq.write_table(pa.table(columns), folder / f"part-{part or 0}.parquet", compression="zstd", row_group_size=_ROWS)
     spoken = pa.concat_tables(words).unify_dictionaries() if words else kinds.empty_table()
-    pq.write_table(spoken, folder / "_categories.parquet", compression="zstd")
+    pq.write_table(spoken, folder / f"_categories-{part or 0}.parquet", compression="zstd")
     return described
 
 
@@ -167,13 +233,21 @@ def _is_float(series: pd.Series[Any]) -> bool:
 
 def _read(folder: pathlib.Path, frame_name: str, described: dict[str, Any]) -> pd.DataFrame:
     import pandas as pd
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    table = pq.read_table(folder / "part-0.parquet", partitioning=None)
-    spoken = pq.read_table(folder / "_categories.parquet", partitioning=None)
-    if "range" in described:
+    table, spoken = (
+        pa.concat_tables(
+            pq.read_table(folder / f"{kind}-{part}.parquet", partitioning=None)
+            for part in range(described.get("parts", 1))
+        )
+        for kind in ("part", "_categories")
+    )
+    if "parts" in described and described["name"] is None:
+        index: Any = pd.RangeIndex(table.num_rows)
+    elif "range" in described:
         start, stop, step = described["range"]
-        index: Any = pd.RangeIndex(start, stop, step, name=described["name"])
+        index = pd.RangeIndex(start, stop, step, name=described["name"])
         if len(index) != table.num_rows:
             raise ValueError(f"{frame_name} has {table.num_rows} rows, not {len(index)}")
     else:
@@ -183,7 +257,29 @@ def _read(folder: pathlib.Path, frame_name: str, described: dict[str, Any]) -> p
         for name in table.column_names
         if name != _INDEX
     }
-    return pd.DataFrame(data, index=index, copy=False)
+    frame = pd.DataFrame(data, index=index, copy=False)
+    return _ordered(frame_name, frame) if described.get("parts", 1) > 1 else frame
+
+
+def _ordered(frame_name: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """Put the rows of several parts into the order that they would have had in one: a flow's were written when it was over."""
+    import numpy as np
+
+    if frame.index.name is not None:
+        return frame.sort_index(kind="stable")
+    if "time" not in frame:
+        return frame
+    time = frame["time"].dt.tz_localize(None).to_numpy("datetime64[ns]")
+    if frame_name == "live_sockets":
+        keys = [frame["until"].dt.tz_localize(None).to_numpy("datetime64[ns]"), time]
+    else:
+        at = frame["frame"].to_numpy(np.int64, na_value=np.iinfo(np.int64).max)
+        keys = [at, time]
+        if frame_name == "anomalies":  # what only the end shows stands behind the others, by flow
+            late = frame["kind"].isin(_SAID_AT_THE_END).to_numpy()
+            flow = frame["flow"].to_numpy(np.int64, na_value=-1)
+            keys = [np.where(late, 0, at), np.where(late, flow, 0), late]
+    return frame.iloc[np.lexsort(keys)].reset_index(drop=True)
 
 
 def _restored(column: Any, declared: Column, spoken: Any) -> Any:
@@ -205,7 +301,12 @@ def _categorical(column: Any, name: str, spoken: Any) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    words = spoken.filter(pc.equal(spoken.column("column").cast(pa.string()), name)).column("word").combine_chunks()
+    words = (
+        spoken.filter(pc.equal(spoken.column("column").cast(pa.string()), name))
+        .column("word")
+        .combine_chunks()
+        .unique()
+    )
     text: Any = pd.api.types.pandas_dtype("str")
     dtype = pd.CategoricalDtype(pd.Index(text.__from_arrow__(words)))
     parts = [np.empty(0, np.int8)]

@@ -9,6 +9,10 @@ from __future__ import annotations
 from analyzer.decode.layers import TUNNEL_WORDS
 from analyzer.tracker import zeek_outcome
 from analyzer.tracker.anomalies import CATALOGUE, DETAIL_WORDS, Detail, Kind
+from analyzer.tracker.causes import CATALOGUE as CAUSE_CATALOGUE
+from analyzer.tracker.causes import EVIDENCE_WORDS as CAUSE_EVIDENCE_WORDS
+from analyzer.tracker.causes import Cause
+from analyzer.tracker.causes import Evidence as CauseEvidence
 from analyzer.tracker.marks import (
     CLOSE_WORDS,
     ENDPOINT_WORDS,
@@ -47,6 +51,14 @@ ANOMALY_KINDS: tuple[str, ...] = tuple(CATALOGUE[kind].name for kind in Kind)
 
 DETAILS: tuple[str, ...] = tuple(DETAIL_WORDS[detail] for detail in Detail if detail is not Detail.NONE)
 """What more there is to say of an anomaly; code = ``Detail`` - 1, for NONE is NA."""
+
+CAUSES: tuple[str, ...] = tuple(CAUSE_CATALOGUE[cause].name for cause in Cause if cause is not Cause.NONE)
+"""Why a segment came again; code = ``Cause`` - 1, for NONE is NA."""
+
+CAUSE_EVIDENCES: tuple[str, ...] = tuple(
+    CAUSE_EVIDENCE_WORDS[evidence] for evidence in CauseEvidence if evidence is not CauseEvidence.NONE
+)
+"""What shows it; code = ``causes.Evidence`` - 1."""
 
 SEVERITIES: tuple[str, ...] = ("note", "warning", "error")
 

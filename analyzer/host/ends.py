@@ -77,7 +77,7 @@ def _take_transitions(
 ) -> None:
     times = seconds(transitions["time"])
     near = times <= now + RACE_S
-    columns = ["flow", "endpoint", "new", "frame", "proven_by"]
+    columns = ["flow", "endpoint", "old", "new", "frame", "proven_by", "refuted_by"]
     for at, row in zip(times[near].tolist(), transitions.loc[near, columns].itertuples(index=False), strict=True):
         end = ends.get((int(row.flow), str(row.endpoint)))
         if end is None:
@@ -86,8 +86,8 @@ def _take_transitions(
             end.changing = True
             continue
         proof, proof_at = segments.early(row.proven_by) or (None, None)
-        end.state = str(row.new)
-        end.steps[end.state] = Step(None if absent(row.frame) else int(row.frame), at, proof, proof_at)
+        end.steps[str(row.new)] = Step(None if absent(row.frame) else int(row.frame), at, proof, proof_at)
+        end.state = str(row.new if segments.early(row.refuted_by) is None else row.old)  # refuted: it went back
 
 
 class _Segments:

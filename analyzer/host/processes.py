@@ -24,7 +24,10 @@ class Holder:
 
 
 def holders(inodes: Collection[int]) -> dict[int, list[Holder]]:
-    """Find the processes that hold these sockets, each with its lowest descriptor, by pid.
+    """Find the processes that hold these sockets, each with its lowest descriptor, the oldest first.
+
+    A program that starts another has, for a moment, a child that holds all its sockets: which of them that is, the pids
+    do not tell where their numbers have begun anew.
 
     Parameters
     ----------
@@ -35,17 +38,28 @@ def holders(inodes: Collection[int]) -> dict[int, list[Holder]]:
 
     wanted = set(inodes)
     found: dict[int, list[Holder]] = {}
+    begun: dict[int, float] = {}
     for pid in sorted(psutil.pids()) if wanted else ():
         held = _held(pid, wanted)
         if not held:
             continue
-        try:
-            name = clean(psutil.Process(pid).name())
-        except psutil.Error:
-            name = ""  # it ended meanwhile
+        begun[pid], name = _began(pid)
         for inode, fd in held.items():
             found.setdefault(inode, []).append(Holder(pid, fd, name))
+    for those in found.values():
+        those.sort(key=lambda holder: begun[holder.pid])
     return found
+
+
+def _began(pid: int) -> tuple[float, str]:
+    """Return when a process began, in seconds since the epoch, and what it calls itself."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return process.create_time(), clean(process.name())
+    except psutil.Error:
+        return float("inf"), ""  # it ended meanwhile
 
 
 def _held(pid: int, wanted: set[int]) -> dict[int, int]:

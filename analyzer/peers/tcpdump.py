@@ -16,10 +16,14 @@ import socket
 from collections.abc import Container, Iterator
 from typing import TYPE_CHECKING, Literal
 
+from analyzer.decode.text_source import open_source
+from analyzer.errors import CaptureError
 from analyzer.peers.tcpdump_options import Bytes, Cut, options, wrapped
 
 if TYPE_CHECKING:
     from analyzer.capture.records import Records, Source
+    from analyzer.frames.capture import Capture
+    from analyzer.settings import Settings
 
 _NULL, _ETHERNET, _PPP, _FDDI, _PPP_HDLC, _C_HDLC, _LOOP, _SLL, _NFLOG, _SLL2 = 0, 1, 9, 10, 50, 104, 108, 113, 239, 276
 _RAW = frozenset({12, 14, 101, 228, 229})  # by the version in the first four bits
@@ -66,6 +70,26 @@ def lines(source: Source, *, port: int | None = None, frames: Container[int] | N
     printer = Printer()
     for batch in source.batches():
         yield from _batch(printer, batch, port, frames)
+
+
+def printed_again(capture: Capture, settings: Settings, frames: Container[int]) -> list[str]:
+    """Return the lines of these frames of a capture that has been analysed; it is read again for them.
+
+    Raises
+    ------
+    CaptureError
+        It cannot be read again: it came live or through a pipe, or the file has gone.
+    """
+    if "live" in capture.formats or "-" in capture.files:
+        raise CaptureError(
+            "tcpdump's lines are printed from the packets, and these came live or through a pipe, and are gone: write them "
+            "to a file (-w), and read that"
+        )
+    source = open_source(capture.files, bpf=capture.bpf, settings=settings)
+    try:
+        return list(lines(source, frames=frames))
+    finally:
+        source.close()
 
 
 def _batch(printer: Printer, batch: Records, port: int | None, frames: Container[int] | None) -> Iterator[str]:

@@ -88,7 +88,11 @@ def dissected(path: Path, display_filter: str) -> Iterator[Any]:
 def one_file(paths: Path | Sequence[Path]) -> str:
     """Return the name of the one file that tshark can be asked of."""
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    if len(named) != 1 or os.fspath(named[0]) == "-" or os.path.isdir(named[0]):
+    if len(named) == 1 and os.fspath(named[0]) == "-":
+        raise CaptureError(
+            "tshark, and a display filter, reads twice, which a pipe cannot: name a file (tcpdump -w FILE)."
+        )
+    if len(named) != 1 or os.path.isdir(named[0]):
         raise CaptureError("tshark, and a display filter, needs one capture file: mergecap makes one of several.")
     return os.fspath(named[0])
 
@@ -112,5 +116,7 @@ def _said(path: str, *words: str, preferences: str | None = None) -> str:
         if about_the_file and "cut short" not in said:
             raise CaptureError(f"{path}: tshark cannot read it: {said}")
         if not about_the_file:
-            raise FilterError(f"display filter {words[1]!r}: {said}")
+            raise FilterError(
+                f"display filter {words[1]!r}: {said.partition(chr(10))[0]}"
+            )  # behind it: where, by a caret
     return done.stdout

@@ -14,7 +14,6 @@ from analyzer.flows.connection import (
     KNOWN_FIN_MISSED,
     KNOWN_PEER_FIN,
     KNOWN_REPEATED,
-    KNOWN_SYN,
     MARK_REFUSED,
     MARK_RESET_EARLY,
     MARK_SIMULTANEOUS_CLOSE,
@@ -24,12 +23,15 @@ from analyzer.tracker.anomalies import Detail, Kind
 from analyzer.tracker.log import note
 from analyzer.tracker.machine import ASSUMED, NO_ROW, PROVEN, is_assumed, move, prove, refute
 from analyzer.tracker.marks import Step
-from analyzer.tracker.opening import NO_STEP
+from analyzer.tracker.opening import NO_STEP, shows_established
 from analyzer.tracker.states import (
+    CLOSE_WAIT,
     CLOSED,
+    CLOSING,
     ESTABLISHED,
     FIN_WAIT_1,
     FIN_WAIT_2,
+    LAST_ACK,
     LISTEN,
     SYN_RCVD,
     SYN_SENT,
@@ -41,7 +43,7 @@ from analyzer.tracker.states import (
 _CLOSE_1, _CLOSE_2, _CLOSE_3, _CLOSE_4 = int(Step.CLOSE_1), int(Step.CLOSE_2), int(Step.CLOSE_3), int(Step.CLOSE_4)
 _CLOSE_2_3, _SIMULTANEOUS_3, _RESET_STEP = int(Step.CLOSE_2_3), int(Step.SIMULTANEOUS_CLOSE_3), int(Step.RESET)
 _SEND_FIN, _RCV_FIN, _RCV_ACK_OF_FIN = int(Event.SEND_FIN), int(Event.RCV_FIN), int(Event.RCV_ACK_OF_FIN)
-_SEND_RST, _RCV_RST = int(Event.SEND_RST), int(Event.RCV_RST)
+_SEND_RST, _SEND_REFUSAL, _RCV_RST = int(Event.SEND_RST), int(Event.SEND_REFUSAL), int(Event.RCV_RST)
 _FIN_RETRANSMITTED, _FIN_ACK_LOST = int(Kind.FIN_RETRANSMITTED), int(Kind.FIN_ACK_LOST)
 _REFUSED, _RESET, _UNACCEPTABLE = int(Kind.REFUSED), int(Kind.RESET), int(Kind.RESET_UNACCEPTABLE)
 _NO_DETAIL, _BY_RST = int(Detail.NONE), int(Detail.BY_RST)
@@ -58,11 +60,11 @@ def on_acknowledgement(
     time_ns, frame = segment.time_ns, segment.frame
     if ack <= you.fin:
         # It was sent without having had the FIN: lost behind this point, or still on its way.
-        if is_assumed(me.fin_row, log) and refute(me, me.fin_row, frame, log):
-            me.known = (me.known & ~KNOWN_PEER_FIN & 255) | KNOWN_FIN_MISSED
+        if _fin_has_not_come(segment, number, me, log):
+            me.known |= KNOWN_FIN_MISSED
         return NO_STEP, False
     step, repeated = NO_STEP, False
-    first = flow.close_1 == you.fin_frame
+    first = flow.close_1 == you.control_frame
     if me.acked <= you.fin:  # the first segment to say so
         if first:
             step = _CLOSE_2
@@ -89,7 +91,21 @@ def on_acknowledgement(
 
 
 @seldom
-def on_fin(segment: Any, flow: Any, number: int, me: Any, you: Any, seq: int, ack: int, log: Any) -> tuple[int, bool]:
+def _fin_has_not_come(segment: Any, number: int, end: Any, log: Any) -> bool:
+    """Take back that the other FIN took effect on an end, if that was assumed; that its own was acknowledged stands."""
+    acknowledged = end.fin_acked_row > end.fin_row
+    if not refute(end, end.fin_row, segment.frame, log):
+        return False
+    end.known &= ~KNOWN_PEER_FIN & 255
+    if acknowledged:
+        end.fin_acked_row = move(end, _RCV_ACK_OF_FIN, ASSUMED, segment.time_ns, segment.frame, number, log)
+    return True
+
+
+@seldom
+def on_fin(
+    segment: Any, flow: Any, number: int, me: Any, you: Any, seq: int, ack: int, connections: Any, log: Any
+) -> tuple[int, bool]:
     """The FIN that a segment of me carries."""
     time_ns, frame = segment.time_ns, segment.frame
     place = seq + segment.length
@@ -98,18 +114,29 @@ def on_fin(segment: Any, flow: Any, number: int, me: Any, you: Any, seq: int, ac
     if me.fin >= 0:
         if place != me.fin:
             return NO_STEP, False
-        note(_FIN_RETRANSMITTED, _NO_DETAIL, me.endpoint, me.fin_frame, segment, number, log)
+        note(_FIN_RETRANSMITTED, _NO_DETAIL, me.endpoint, me.control_frame, segment, number, log)
         me.known |= KNOWN_REPEATED
         _repeated_fin(segment, flow, number, me, you, log)
         step = _CLOSE_1
-        if flow.close_1 != me.fin_frame:
+        if flow.close_1 != me.control_frame:
             step = _SIMULTANEOUS_3 if flow.marks & MARK_SIMULTANEOUS_CLOSE else _CLOSE_3
         return step, True
     me.fin = place
-    me.fin_frame = frame
-    move(me, _SEND_FIN, PROVEN, time_ns, frame, number, log)
+    me.control_frame = frame
+    if 0 <= ack <= you.fin < me.acked and me.fin_row != NO_ROW and log.transitions[me.fin_row].new == CLOSE_WAIT:
+        # Its acknowledgement of the other FIN overtook it: when that FIN came, its own was sent.
+        log.transitions[me.fin_row].evidence = ASSUMED
+        refute(me, me.fin_row, frame, log)
+        me.known &= ~KNOWN_PEER_FIN & 255
+    # Where the other end's FIN may have come before, unseen, it is FIN_WAIT_1 or LAST_ACK.
+    if you.packets == 0:
+        move(me, _SEND_FIN, ASSUMED, time_ns, frame, number, log)
+    elif is_assumed(me.established_row, log) and not shows_established(me, you):
+        me.established_row = move(me, _SEND_FIN, ASSUMED, time_ns, frame, number, log)
+    else:
+        move(me, _SEND_FIN, PROVEN, time_ns, frame, number, log)
     if you.acked > place:
-        _acknowledged_before(segment, flow, number, me, you, log)
+        _acknowledged_before(segment, flow, number, me, you, connections, log)
     if flow.close_1 == 0:
         flow.close_1 = frame
         flow.closed_by = me.endpoint
@@ -127,11 +154,13 @@ def on_fin(segment: Any, flow: Any, number: int, me: Any, you: Any, seq: int, ac
 
 
 @seldom
-def _acknowledged_before(segment: Any, flow: Any, number: int, me: Any, you: Any, log: Any) -> None:
+def _acknowledged_before(segment: Any, flow: Any, number: int, me: Any, you: Any, connections: Any, log: Any) -> None:
     """A FIN whose acknowledgement was seen before: captured behind it, or the capture lost its first sending."""
     acknowledged = segment.frame
-    if 0 <= me.fin + 1 - me.unseen_left <= me.unseen_size:
-        acknowledged = log.anomalies[me.unseen_row].frame
+    if me.gap != 0:
+        gap = connections.gaps[me.gap - 1]
+        if 0 <= me.fin + 1 - gap.unseen_left <= gap.unseen_size:
+            acknowledged = log.anomalies[gap.unseen_row].frame
     if flow.close_1 == 0:
         flow.close_2 = acknowledged
     else:
@@ -153,13 +182,13 @@ def _repeated_fin(segment: Any, flow: Any, number: int, me: Any, you: Any, log: 
     if is_assumed(me.fin_acked_row, log) and segment.time_ns - me.moved_ns >= round_trip:
         built_on = me.fin_row > me.fin_acked_row
         if refute(me, me.fin_acked_row, frame, log):
-            note(_FIN_ACK_LOST, _NO_DETAIL, me.endpoint, me.fin_frame, segment, number, log)
+            note(_FIN_ACK_LOST, _NO_DETAIL, me.endpoint, me.control_frame, segment, number, log)
             if built_on:  # it had the other FIN too: then it is CLOSING, not TIME_WAIT
                 me.fin_row = move(me, _RCV_FIN, PROVEN, segment.time_ns, frame, number, log)
     refute(me, me.ended_row, frame, log)
     you.known &= ~KNOWN_FIN_MISSED & 255
-    if you.acked <= me.fin and is_assumed(you.fin_row, log) and refute(you, you.fin_row, frame, log):
-        you.known &= ~KNOWN_PEER_FIN & 255
+    if you.acked <= me.fin:
+        _fin_has_not_come(segment, number, you, log)
 
 
 @part
@@ -178,7 +207,7 @@ def on_reset(segment: Any, flow: Any, number: int, me: Any, you: Any, seq: int, 
     """RST."""
     time_ns, frame = segment.time_ns, segment.frame
     detail = _reset_refusal(me, you, seq, ack)
-    _reset_sender(segment, number, me, you, seq, log)
+    _reset_sender(segment, number, me, you, seq, ack, log)
     if detail != _NO_DETAIL:
         note(_UNACCEPTABLE, detail, me.endpoint, 0, segment, number, log)
         return NO_STEP, False
@@ -215,7 +244,11 @@ def _reset_refusal(me: Any, you: Any, seq: int, ack: int) -> int:
     highest = max(me.contiguous, lowest)
     if lowest <= seq <= highest:
         return _NO_DETAIL
-    if you.known & KNOWN_PEER_FIN and seq == lowest - 1:
+    if (
+        you.known & KNOWN_PEER_FIN
+        and seq == lowest - 1
+        and (state == CLOSE_WAIT or state == LAST_ACK or state == CLOSING)
+    ):
         return _NO_DETAIL  # Linux takes the FIN's own number too (tcp_reset_check)
     if (state == SYN_RCVD or state == FIN_WAIT_2 or state == TIME_WAIT) and lowest <= seq < max(
         you.window_right, lowest + 1
@@ -225,23 +258,26 @@ def _reset_refusal(me: Any, you: Any, seq: int, ack: int) -> int:
 
 
 @part
-def _reset_sender(segment: Any, number: int, me: Any, you: Any, seq: int, log: Any) -> None:
+def _reset_sender(segment: Any, number: int, me: Any, you: Any, seq: int, ack: int, log: Any) -> None:
     """What an RST shows of the end that sent it."""
     time_ns, frame = segment.time_ns, segment.frame
     if segment.flags & ACK:
-        if me.state == LISTEN and refute(me, me.listen_row, frame, log):
-            me.state = CLOSED  # it answers for a port that nobody listens on
-            return
-        if me.state == UNKNOWN and not me.known & KNOWN_SYN and you.state == SYN_SENT:
-            me.state = CLOSED
-            me.proven = 1
+        presumed = me.state == LISTEN and refute(me, me.syn_row, frame, log)
+        if presumed or (me.state == UNKNOWN and you.state == SYN_SENT):  # it answers for a port that nobody listens on
+            move(me, _SEND_REFUSAL, PROVEN, time_ns, frame, number, log)
             return
         if me.state != UNKNOWN and me.state != SYN_SENT and me.next != 0 and seq != me.next:
             return  # not its own next number: forged, or a reply for a connection that it does not have
+        if ack <= you.fin and _fin_has_not_come(segment, number, me, log):
+            me.known |= KNOWN_FIN_MISSED
         move(me, _SEND_RST, PROVEN, time_ns, frame, number, log)
         return
-    if me.state == SYN_SENT or me.state == CLOSED:
+    if me.state == SYN_SENT:
         return  # a reply to something that does not belong to its connection
+    if me.state == CLOSED:
+        prove(me, me.fin_acked_row, frame, log)  # it has no connection
+        prove(me, me.ended_row, frame, log)
+        return
     if me.state == LISTEN:
         return
     # A bare RST answers for a connection that the sender does not have: what was assumed of it did not happen. It is at
@@ -252,6 +288,6 @@ def _reset_sender(segment: Any, number: int, me: Any, you: Any, seq: int, log: A
         refute(me, me.established_row, frame, log)
     elif me.state == TIME_WAIT and is_assumed(me.fin_row, log):
         refute(me, me.fin_row, frame, log)
-    elif me.state != UNKNOWN and me.state != FIN_WAIT_1 and me.next != 0 and seq != me.next:
+    elif me.state != UNKNOWN and me.state != FIN_WAIT_1 and me.next != 0 and seq != me.next and seq != you.acked:
         return
     move(me, _SEND_RST, PROVEN, time_ns, frame, number, log)

@@ -122,16 +122,25 @@ def note(kind: int, detail: int, endpoint: int, related: int, segment: Any, flow
     row.detail = detail
 
 
+class TransitionColumns(NamedTuple):
+    """What the transitions' rows do not hold as a column, an element a row."""
+
+    no_frame: npt.NDArray[np.bool_]  #: a timer
+    not_proven: npt.NDArray[np.bool_]
+    not_refuted: npt.NDArray[np.bool_]
+
+
+def transition_columns(transitions: npt.NDArray[np.void]) -> TransitionColumns:
+    """Say of each state change what is missing in its row."""
+    columns = TransitionColumns(*(np.empty(len(transitions), bool) for _ in range(3)))
+    fill_transitions(transitions, columns)
+    return columns
+
+
 @kernel
-def ends_of(transitions: Any, flows: Any, pairs: Any, address: Any, port: Any) -> None:
-    """Fill in whose state it was that changed: the number of the end's address, and its port."""
+def fill_transitions(transitions: Any, columns: Any) -> None:
+    """Fill in the columns."""
     for i in range(len(transitions)):
         row = transitions[i]
-        flow = flows[row.flow]
-        pair = pairs[flow.pair]
-        if (row.endpoint == 0) == (flow.client_side == 0):
-            address[i] = pair.a_address
-            port[i] = pair.a_port
-        else:
-            address[i] = pair.b_address
-            port[i] = pair.b_port
+        columns.no_frame[i] = row.frame == 0
+        columns.not_proven[i], columns.not_refuted[i] = row.proven_by == 0, row.refuted_by == 0

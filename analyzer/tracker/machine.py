@@ -1,7 +1,8 @@
 """Moving an end through the table, and what becomes of a move: proven, refuted.
 
-``move`` is the only function that changes a state forwards, and it knows nothing but the table. A move that an end makes by
-being *sent* something is assumed; its row in the log stays within reach (``END.*_row``) until ``prove`` or ``refute``.
+``move`` is the only function that changes a state forwards, and it knows nothing but the table; ``refute`` takes one of its
+moves back. A move that an end makes by being *sent* something is assumed; its row in the log stays within reach
+(``END.*_row``) until ``prove`` or ``refute``.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import numpy as np
 
 from analyzer.kernel import part, seldom
 from analyzer.tracker.marks import Evidence
-from analyzer.tracker.states import LISTEN, NEXT_STATE, STAY, UNKNOWN, Event
+from analyzer.tracker.states import LEFT_STATE, LISTEN, NEXT_STATE, STAY, UNKNOWN, Event
 
 PROVEN, ASSUMED, REFUTED = int(Evidence.PROVEN), int(Evidence.ASSUMED), int(Evidence.REFUTED)
 _SEND_RST = int(Event.SEND_RST)  # the last of the SEND_ events
@@ -26,6 +27,10 @@ def move(end: Any, event: int, evidence: int, time_ns: int, frame: int, flow: in
     new = NEXT_STATE[end.state, event]
     if new == STAY:
         return NO_ROW
+    left = LEFT_STATE[end.state, event]
+    if left == new:  # no move, but it is known now
+        end.state, end.proven = new, evidence == PROVEN
+        return NO_ROW
     at = log.counts[0]
     log.counts[0] = at + 1
     row = log.transitions[at]
@@ -35,24 +40,24 @@ def move(end: Any, event: int, evidence: int, time_ns: int, frame: int, flow: in
     row.proven_by = frame if evidence == PROVEN else 0
     row.refuted_by = 0
     row.endpoint = end.endpoint
-    row.old = end.state
+    row.old = left
     row.new = new
     row.event = event
     row.evidence = evidence
-    if end.path_length == 0 and not (end.state == UNKNOWN and new == LISTEN):
-        _lengthen(end, end.state)
+    if end.path_length == 0 and not (left == UNKNOWN and new == LISTEN):
+        _lengthen(end, left)
     _lengthen(end, new)
     end.state = new
     end.proven = evidence == PROVEN
     end.deadline_ns = 0
     if evidence == PROVEN:
         # It was in the state that it left. Only that its FIN was acknowledged nothing can show.
-        prove(end, end.listen_row, frame, log)
+        prove(end, end.syn_row, frame, log)
         prove(end, end.established_row, frame, log)
         prove(end, end.fin_row, frame, log)
         end.ended_row = NO_ROW
     if event <= _SEND_RST:  # what it does itself settles what was assumed of it before
-        end.established_row = end.fin_row = end.fin_acked_row = end.ended_row = end.listen_row = NO_ROW
+        end.established_row = end.fin_row = end.fin_acked_row = end.ended_row = end.syn_row = NO_ROW
     return at
 
 
@@ -96,13 +101,13 @@ def refute(end: Any, row: int, frame: int, log: Any) -> bool:
     if not is_assumed(row, log):
         return False
     back = log.transitions[row].old
+    _strike(end, end.syn_row, row, frame, log)
     _strike(end, end.established_row, row, frame, log)
     _strike(end, end.fin_row, row, frame, log)
     _strike(end, end.fin_acked_row, row, frame, log)
     _strike(end, end.ended_row, row, frame, log)
-    if end.listen_row == row:
-        _strike(end, row, row, frame, log)
-        end.listen_row = NO_ROW
+    if end.syn_row >= row:
+        end.syn_row = NO_ROW
     if end.established_row >= row:
         end.established_row = NO_ROW
     if end.fin_row >= row:
@@ -111,8 +116,10 @@ def refute(end: Any, row: int, frame: int, log: Any) -> bool:
         end.fin_acked_row = NO_ROW
     if end.ended_row >= row:
         end.ended_row = NO_ROW
+    if back == UNKNOWN and end.path_length == 1:  # it has not moved at all
+        end.path, end.path_length = 0, 0
     end.state = back
-    end.proven = 1  # what it sent shows that it never left
+    end.proven = back != UNKNOWN  # what it sent shows that it never left
     end.deadline_ns = 0
     return True
 

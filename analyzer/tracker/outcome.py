@@ -18,7 +18,7 @@ from analyzer.tracker.machine import NO_ROW, REFUTED
 from analyzer.tracker.marks import Close, Handshake
 from analyzer.tracker.quality import judge_checksums
 from analyzer.tracker.states import Event
-from analyzer.tracker.timers import expire
+from analyzer.tracker.timers import expire, start_silence
 
 _COMPLETE, _SYN_ONLY, _SYN_ACK_ONLY = int(Handshake.COMPLETE), int(Handshake.SYN_ONLY), int(Handshake.SYN_ACK_ONLY)
 _REFUSED, _RESET_OPENING = int(Handshake.REFUSED), int(Handshake.RESET)
@@ -27,16 +27,20 @@ _ORDERLY, _SIMULTANEOUS_CLOSE, _HALF_CLOSED = int(Close.ORDERLY), int(Close.SIMU
 _RESET, _TIMED_OUT, _STILL_OPEN = int(Close.RESET), int(Close.TIMED_OUT), int(Close.STILL_OPEN)
 _SYN_UNANSWERED, _ONE_DIRECTION = int(Kind.SYN_UNANSWERED), int(Kind.ONE_DIRECTION)
 _NO_DETAIL, _GIVE_UP = int(Detail.NONE), int(Event.GIVE_UP)
-_PENDING_NS = 1_000_000_000  # a SYN younger than the first retransmission time-out may yet be answered (RFC 6298)
+_PENDING_NS = 1_000_000_000  # an attempt younger than the first retransmission time-out may yet be answered (RFC 6298)
 
 ANOMALIES_PER_FLOW = 1
 
 
 @kernel
-def count_due(ends: Any, count: int, last_ns: int) -> int:
-    """How many ends have a timer that runs out by then: so many rows ``conclude`` will write."""
+def count_due(ends: Any, count: int, last_ns: int, timers: Any) -> int:
+    """Start the timers that only the end of the capture starts, and count those that run out by then.
+
+    So many rows ``conclude`` will write.
+    """
     due = 0
     for i in range(count):
+        start_silence(ends[i], ends[i ^ 1], timers)
         due += ends[i].deadline_ns != 0 and ends[i].deadline_ns <= last_ns
     return due
 
@@ -61,7 +65,7 @@ def conclude(connections: Any, last_ns: int, log: Any) -> None:
             flow.completeness |= flow.first_bits
         silent = server.packets == 0 or client.packets == 0
         if silent and flow.open_1 != 0 and not flow.marks & MARK_REFUSED and not client.known & KNOWN_ACK:
-            if last_ns - flow.syn_ns >= _PENDING_NS:
+            if last_ns - flow.start_ns >= _PENDING_NS:
                 _note(_SYN_UNANSWERED, 0, flow.open_1, flow.syn_ns, number, log)
         elif silent and (client.known | server.known) & KNOWN_ACK:
             _note(_ONE_DIRECTION, -1, flow.first_frame, flow.start_ns, number, log)

@@ -2,7 +2,8 @@
 
 Memory is what a large capture costs. So columns that most captures leave empty (VLAN, interface, ...) are *optional*: zero
 stands for their usual value, the arrays come zeroed from the system, and a cell is written only where it differs. Pages
-that nobody writes are never made.
+that nobody writes are never made. Columns that are 64 bits wide in the frame and whose values fit 32 are *narrow* until
+then: each lies at the front of the array that it is widened into. Addresses and ports are their flow's (``packet_ends``).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from analyzer.decode.segment import ACK, OPTION_TIMESTAMPS
 from analyzer.flows import growth
+from analyzer.flows.sequence import relative
 from analyzer.kernel import kernel, seldom
 
 
@@ -22,17 +24,13 @@ class PacketColumns(NamedTuple):
 
     time_ns: npt.NDArray[np.int64]
     flow: npt.NDArray[np.int32]
-    source: npt.NDArray[np.int32]  #: number of the address
-    destination: npt.NDArray[np.int32]
-    sport: npt.NDArray[np.uint16]
-    dport: npt.NDArray[np.uint16]
     flag_bits: npt.NDArray[np.uint16]
     seq: npt.NDArray[np.int64]
     ack: npt.NDArray[np.int64]
     raw_seq: npt.NDArray[np.uint32]
     raw_ack: npt.NDArray[np.uint32]
     length: npt.NDArray[np.int32]
-    window: npt.NDArray[np.int64]
+    window: npt.NDArray[np.uint32]  #: narrow
     raw_window: npt.NDArray[np.uint16]
     ip_id: npt.NDArray[np.uint16]
     ttl: npt.NDArray[np.uint8]
@@ -61,30 +59,39 @@ class PacketColumns(NamedTuple):
     file_frame: npt.NDArray[np.uint32]  #: 0: the frame itself
     copy_of: npt.NDArray[np.int64]  #: frame of the first sight
     analysis: npt.NDArray[np.uint32]  #: Wireshark's verdicts, which ``verdicts`` writes with the three behind
-    acks_frame: npt.NDArray[np.int64]
-    rtt: npt.NDArray[np.float64]
-    bytes_in_flight: npt.NDArray[np.int64]
+    acks_frame: npt.NDArray[np.uint32]  #: narrow
+    rtt: npt.NDArray[np.uint32]  #: narrow: nanoseconds, MOST_RTT_NS where ``long_rtt`` has it
+    bytes_in_flight: npt.NDArray[np.uint32]  #: narrow
+    long_rtt: npt.NDArray[np.float64]  #: seconds, where ``rtt`` has no room for it
     written: npt.NDArray[np.uint8]  #: (optional columns,): whether there is anything but zero
 
 
 _DTYPES: dict[str, type[np.generic]] = {
-    "time_ns": np.int64, "flow": np.int32, "source": np.int32, "destination": np.int32,
-    "sport": np.uint16, "dport": np.uint16, "flag_bits": np.uint16, "seq": np.int64, "ack": np.int64,
-    "raw_seq": np.uint32, "raw_ack": np.uint32, "length": np.int32, "window": np.int64, "raw_window": np.uint16,
+    "time_ns": np.int64, "flow": np.int32, "flag_bits": np.uint16, "seq": np.int64, "ack": np.int64,
+    "raw_seq": np.uint32, "raw_ack": np.uint32, "length": np.int32, "window": np.uint32, "raw_window": np.uint16,
     "ip_id": np.uint16, "ttl": np.uint8, "tsval": np.uint32, "tsecr": np.uint32, "from_client": np.bool_,
     "client_state": np.int8, "server_state": np.int8, "client_proven": np.bool_, "server_proven": np.bool_,
     "step": np.int8,
 }  # fmt: skip
 
-_OPTIONAL: dict[str, type[np.generic]] = {
+OPTIONAL: dict[str, type[np.generic]] = {
     "frame_ahead": np.int64, "stream_ahead": np.int32, "step_repeat": np.bool_, "no_ack": np.bool_, "no_timestamps": np.bool_,
     "no_ip_id": np.bool_, "outgoing": np.int8, "vlan": np.int16, "tunnel": np.uint8, "truncated": np.bool_, "interface": np.int32,
     "ifindex": np.int32, "file": np.int32, "file_frame": np.uint32, "copy_of": np.int64, "analysis": np.uint32,
-    "acks_frame": np.int64, "rtt": np.float64, "bytes_in_flight": np.int64,
+    "acks_frame": np.uint32, "rtt": np.uint32, "bytes_in_flight": np.uint32,
+    "long_rtt": np.float64,
 }  # fmt: skip
 
+NARROW: dict[str, type[np.generic]] = {
+    "window": np.int64, "acks_frame": np.int64, "rtt": np.float64, "bytes_in_flight": np.int64,
+}  # fmt: skip
+"""What each narrow column is widened to."""
 
-# Places in ``written``, in the order of _OPTIONAL.
+MOST_RTT_NS = int(np.iinfo(np.uint32).max)
+
+
+# Places in ``written``, in the order of OPTIONAL.
+_PLACES = {name: place for place, name in enumerate(OPTIONAL)}
 (_FRAME_AHEAD, _STREAM_AHEAD, _STEP_REPEAT, _NO_ACK, _NO_TIMESTAMPS, _NO_IP_ID, _OUTGOING) = range(7)
 (_VLAN, _TUNNEL, _TRUNCATED, _INTERFACE, _IFINDEX, _FILE, _FILE_FRAME, _COPY_OF) = range(7, 15)
 
@@ -92,37 +99,97 @@ _OPTIONAL: dict[str, type[np.generic]] = {
 def new_columns(room: int) -> PacketColumns:
     """Make columns with room for so many rows."""
     return PacketColumns(
-        **{name: np.empty(room, dtype) for name, dtype in _DTYPES.items()},
-        **{name: np.zeros(room, dtype) for name, dtype in _OPTIONAL.items()},
-        written=np.zeros(len(_OPTIONAL), np.uint8),
+        **{name: _room(name, room) for name in (*_DTYPES, *OPTIONAL)}, written=np.zeros(len(OPTIONAL), np.uint8)
     )
+
+
+def _room(name: str, room: int) -> npt.NDArray[Any]:
+    """An array for a column; a narrow one at the front of the wide one."""
+    dtype = OPTIONAL.get(name) or _DTYPES[name]
+    made = np.zeros if name in OPTIONAL else np.empty
+    return made(room, NARROW[name]).view(dtype)[:room] if name in NARROW else made(room, dtype)
+
+
+def widened(columns: PacketColumns, name: str, rows: int) -> npt.NDArray[Any]:
+    """The first rows of a narrow column, 64 bits wide: in place, where it lies in the array for that; it is gone then.
+
+    Round trips are seconds then, NaN where there is none.
+    """
+    narrow = getattr(columns, name)
+    whole = np.empty(rows, NARROW[name]) if narrow.base is None else narrow.base
+    wide: npt.NDArray[Any] = whole[:rows]
+    if name == "rtt":
+        widen_round_trips(narrow, columns.long_rtt, wide)
+    else:
+        widen(narrow, wide)
+    return wide
+
+
+@kernel
+def widen(narrow: Any, wide: Any) -> None:
+    """Widen each number; narrow may begin where wide begins, so the last one goes first."""
+    for i in range(len(wide) - 1, -1, -1):
+        wide[i] = narrow[i]
+
+
+@kernel
+def widen_round_trips(narrow: Any, long_rtt: Any, wide: Any) -> None:
+    """Make nanoseconds seconds, NaN of none; as ``widen``."""
+    for i in range(len(wide) - 1, -1, -1):
+        nanoseconds = narrow[i]
+        if nanoseconds == 0:
+            wide[i] = np.nan
+        elif nanoseconds == MOST_RTT_NS:
+            wide[i] = long_rtt[i]
+        else:
+            wide[i] = nanoseconds / 1e9
 
 
 def is_written(columns: PacketColumns, name: str) -> bool:
     """Whether an optional column has anything but its usual value."""
-    return bool(columns.written[tuple(_OPTIONAL).index(name)])
+    return bool(columns.written[_PLACES[name]])
 
 
 def places(columns: PacketColumns, names: tuple[str, ...]) -> npt.NDArray[np.uint8]:
-    """The places in ``written`` of optional columns, which stand next to one another in ``_OPTIONAL``."""
-    first = tuple(_OPTIONAL).index(names[0])
+    """The places in ``written`` of optional columns, which stand next to one another in ``OPTIONAL``."""
+    first = _PLACES[names[0]]
     return columns.written[first : first + len(names)]
 
 
 def grown(columns: PacketColumns, used: int, room: int) -> PacketColumns:
     """Return columns with more room, the first used rows copied; optional ones only where something was written."""
-    return columns._replace(
-        **{name: growth.grown(getattr(columns, name), used, room) for name in _DTYPES},
-        **{
-            name: growth.grown(getattr(columns, name), used if is_written(columns, name) else 0, room, zeroed=True)
-            for name in _OPTIONAL
-        },
-    )
+    more = {}
+    for name in (*_DTYPES, *OPTIONAL):
+        more[name] = _room(name, room)
+        if name in _DTYPES or is_written(columns, name):
+            more[name][:used] = getattr(columns, name)[:used]
+    return columns._replace(**more)
+
+
+def trimmed(columns: PacketColumns, rows: int) -> PacketColumns:
+    """Return columns without room for more; the arrays are shortened in place, and nobody else may have them."""
+    short = {}
+    for name in (*_DTYPES, *OPTIONAL):
+        column: npt.NDArray[Any] = getattr(columns, name)
+        whole = column if column.base is None else column.base
+        whole.resize(rows, refcheck=False)
+        short[name] = whole.view(column.dtype)[:rows] if name in NARROW else whole
+    return columns._replace(**short)
 
 
 def between(columns: PacketColumns, begin: int, end: int) -> PacketColumns:
-    """Return the rows from begin up to end, as views."""
-    return columns._replace(**{name: getattr(columns, name)[begin:end] for name in (*_DTYPES, *_OPTIONAL)})
+    """Return the rows from begin up to end, as views; narrow columns copied, for they are not to be widened in place."""
+    some = columns._replace(**{name: getattr(columns, name)[begin:end] for name in (*_DTYPES, *OPTIONAL)})
+    return some._replace(**{name: getattr(some, name).copy() for name in NARROW})
+
+
+def taken(columns: PacketColumns, rows: npt.NDArray[np.int64]) -> PacketColumns:
+    """Return these rows, copied; each keeps the number of its frame."""
+    some = columns._replace(**{name: getattr(columns, name)[rows] for name in (*_DTYPES, *OPTIONAL)})
+    some.frame_ahead[:] += rows - np.arange(len(rows))
+    some = some._replace(written=columns.written.copy())
+    some.written[_FRAME_AHEAD] = 1
+    return some
 
 
 @kernel
@@ -145,10 +212,6 @@ def write_rows(segments: Any, filled: int, columns: Any, row: int, copies_too: b
             columns.written[_COPY_OF] = 1
         columns.time_ns[row] = segment.time_ns
         columns.flow[row] = segment.flow
-        columns.source[row] = segment.source
-        columns.destination[row] = segment.destination
-        columns.sport[row] = segment.sport
-        columns.dport[row] = segment.dport
         columns.flag_bits[row] = segment.flags
         columns.seq[row] = segment.relative_seq
         columns.ack[row] = segment.relative_ack if segment.flags & ACK else 0
@@ -279,3 +342,21 @@ def options_with_room(options: OptionColumns, segments: int, ahead: float = 0.0)
         old = getattr(options, name)
         replaced[name] = growth.grown(old, used, growth.room_for(used, more, len(old), ahead))
     return options._replace(**replaced)
+
+
+@seldom
+def write_options(segment: Any, sack: Any, you: Any, options: Any) -> None:
+    """Write a row of the options; SACK edges are relative to the ISN of the end whose text they name."""
+    at, edge = options.counts[0], options.counts[1]
+    options.frame[at] = segment.frame
+    options.options[at] = segment.options
+    options.mptcp[at] = segment.mptcp
+    options.mss[at] = segment.mss
+    options.wscale[at] = segment.wscale
+    options.user_timeout[at] = segment.user_timeout
+    for i in range(2 * segment.sack_blocks):
+        options.sack[edge] = relative(sack[i], you.isn, you.next)
+        edge += 1
+    options.sack_end[at] = edge
+    options.counts[0] = at + 1
+    options.counts[1] = edge

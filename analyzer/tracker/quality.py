@@ -14,6 +14,7 @@ import enum
 from typing import Any
 
 from analyzer.decode.checksum import IP_WRONG, WHICH, Checksum
+from analyzer.decode.segment import OPTION_MSS
 from analyzer.kernel import part, seldom
 from analyzer.tracker.anomalies import WITHDRAWN, Detail, Kind
 from analyzer.tracker.log import note
@@ -66,7 +67,7 @@ def _is_damaged(segment: Any, connections: Any) -> bool:
 @part
 def is_super_segment(segment: Any, you: Any) -> bool:
     """Whether it is larger than the receiver takes in one: the card cuts it up later, or has put it together (TSO, GRO)."""
-    return segment.length > (you.mss if you.mss >= 0 else _LARGEST_MSS)
+    return segment.length > (you.mss if you.options & OPTION_MSS else _LARGEST_MSS)
 
 
 @seldom
@@ -102,48 +103,58 @@ def judge_checksums(senders: Any, quality: Any, log: Any) -> None:
 
 
 @seldom
-def on_unseen(segment: Any, number: int, me: Any, you: Any, ack: int, quality: Any, log: Any) -> None:
+def gap_of(end: Any, connections: Any) -> Any:
+    """The row of what is missing of an end; a new one if nothing was missing yet."""
+    if end.gap == 0:
+        connections.counts[3] += 1
+        end.gap = connections.counts[3]
+    return connections.gaps[end.gap - 1]
+
+
+@seldom
+def on_unseen(segment: Any, number: int, me: Any, you: Any, ack: int, connections: Any, log: Any) -> None:
     """A segment of me acknowledges what was never seen of you: the capture lost it, or has it behind."""
+    gap, quality = gap_of(you, connections), connections.quality
     beyond = max(ack - you.next, 0)
     if beyond > 0:
         left, right = you.next, ack
-        lost = beyond + you.missing
-        you.missing = 0
+        lost = beyond + gap.missing
+        gap.missing = 0
     else:
-        left, right = you.contiguous, min(ack, you.hole_left) if you.hole_right != 0 else ack
-        lost = min(right - left, you.missing)
-        you.missing -= lost
-    you.unseen_row = log.counts[1]
-    you.unseen_left = left
-    you.unseen_size = min(right - left, _MOST)
+        left, right = you.contiguous, min(ack, gap.hole_left) if gap.hole_right != 0 else ack
+        lost = min(right - left, gap.missing)
+        gap.missing -= lost
+    gap.unseen_row = log.counts[1]
+    gap.unseen_left = left
+    gap.unseen_size = min(right - left, _MOST)
     quality[_LOST_GAPS] += 1
     quality[_LOST_BYTES] += lost
     note(_ACK_OF_UNSEEN, _NO_DETAIL, me.endpoint, 0, segment, number, log)
 
 
 @part
-def is_swapped(me: Any, seq: int) -> bool:
+def is_swapped(gap: Any, seq: int) -> bool:
     """Whether it begins with what was acknowledged before it was seen."""
-    return me.unseen_size != 0 and 0 <= seq - me.unseen_left < me.unseen_size
+    return gap.unseen_size != 0 and 0 <= seq - gap.unseen_left < gap.unseen_size
 
 
 @seldom
-def on_swapped(segment: Any, flow: Any, me: Any, seq: int, span: int, quality: Any, log: Any) -> bool:
+def on_swapped(segment: Any, flow: Any, gap: Any, seq: int, span: int, quality: Any, log: Any) -> bool:
     """Take the loss back if the segment comes right behind its acknowledgement; else it is a retransmission."""
-    row = log.anomalies[me.unseen_row]
+    row = log.anomalies[gap.unseen_row]
     round_trip = flow.ack_ns - flow.syn_ns if flow.syn_ns and flow.ack_ns else 0
     if segment.time_ns - row.time_ns > max(round_trip, _REORDERING_NS):
         return False
-    right = me.unseen_left + me.unseen_size
+    right = gap.unseen_left + gap.unseen_size
     found = min(seq + span, right) - seq
     quality[_SWAPPED] += 1
     quality[_LOST_BYTES] -= found
-    if seq == me.unseen_left:
-        me.unseen_left += found
-        me.unseen_size -= found
+    if seq == gap.unseen_left:
+        gap.unseen_left += found
+        gap.unseen_size -= found
     elif seq + found == right:
-        me.unseen_size -= found
-    if me.unseen_size == 0:
+        gap.unseen_size -= found
+    if gap.unseen_size == 0:
         row.kind = WITHDRAWN
         quality[_LOST_GAPS] -= 1
     return True

@@ -25,13 +25,13 @@ from analyzer.tracker.icmp import (
     Origin,
 )
 from analyzer.tracker.log import note
-from analyzer.tracker.machine import ASSUMED, move, refute
-from analyzer.tracker.states import CLOSED, SYN_RCVD, SYN_SENT, TIME_WAIT, UNKNOWN, Event
+from analyzer.tracker.machine import ASSUMED, PROVEN, move, refute
+from analyzer.tracker.states import CLOSED, LISTEN, SYN_RCVD, SYN_SENT, TIME_WAIT, Event
 from analyzer.tracker.timers import expire
 
 _ICMP_ERROR, _REFUSED = int(Kind.ICMP_ERROR), int(Kind.REFUSED)
 _BY_ICMP = int(Detail.BY_ICMP)
-_RCV_ICMP_ERROR = int(Event.RCV_ICMP_ERROR)
+_RCV_ICMP_ERROR, _SEND_REFUSAL = int(Event.RCV_ICMP_ERROR), int(Event.SEND_REFUSAL)
 _SOFT, _IGNORED, _REROUTED, _OVER = int(Effect.SOFT), int(Effect.IGNORED), int(Effect.REROUTED), int(Effect.OVER)
 _ENDS_ATTEMPT, _DROPS_REQUEST = int(Effect.ENDS_ATTEMPT), int(Effect.DROPS_REQUEST)
 _PATH_MTU, _PATH_MTU_AGAIN = int(Effect.PATH_MTU), int(Effect.PATH_MTU_AGAIN)
@@ -59,10 +59,9 @@ def on_icmp_error(segment: Any, pair: Any, connections: Any, log: Any) -> None:
         flow.marks |= MARK_REFUSED
         note(_REFUSED, _BY_ICMP, me.endpoint, flow.open_1, segment, number, log)
         # The SYN came to no listener. That there is none, only the host's own answer tells.
-        if refute(you, you.listen_row, segment.frame, log):
-            answered = segment.reporter == segment.destination and _rule(segment) & NOBODY_LISTENS != 0
-            you.state = CLOSED if answered else UNKNOWN
-            you.proven = answered
+        presumed = you.state == LISTEN and refute(you, you.syn_row, segment.frame, log)
+        if presumed and segment.reporter == segment.destination and _rule(segment) & NOBODY_LISTENS:
+            move(you, _SEND_REFUSAL, PROVEN, segment.time_ns, segment.frame, number, log)
     if effect == _ENDS_ATTEMPT or effect == _DROPS_REQUEST:
         me.ended_row = move(me, _RCV_ICMP_ERROR, ASSUMED, segment.time_ns, segment.frame, number, log)
         me.moved_ns = segment.time_ns

@@ -9,14 +9,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from analyzer.decode.checksum import WHICH, Checksum
 from analyzer.decode.segment import ACK, FIN, OPTION_ROW, OPTION_WSCALE, RST, SYN
 from analyzer.flows.connection import (
-    KNOWN_ACK,
-    KNOWN_BASE,
-    KNOWN_REBASED,
     KNOWN_SYN,
     KNOWN_SYN_ACK,
     MARK_CHALLENGED,
@@ -24,16 +19,18 @@ from analyzer.flows.connection import (
     MARK_FORGED,
     MARK_MIDSTREAM,
 )
-from analyzer.flows.copies import join, look_for_copy, root_pair
+from analyzer.flows.copies import join, root_pair
 from analyzer.flows.incarnation import client_side, end_of_source, find_incarnation, stream_of
-from analyzer.flows.sequence import before, relative
 from analyzer.kernel import kernel, part, seldom
 from analyzer.tracker.anomalies import Detail, Kind
 from analyzer.tracker.closing import on_acknowledgement, on_fin, on_reset, take_fin
+from analyzer.tracker.completeness import note_completeness
 from analyzer.tracker.delivery import is_acceptable_ack, on_ack, on_text, on_window
 from analyzer.tracker.log import note
 from analyzer.tracker.machine import ASSUMED, NO_ROW, PROVEN, REFUTED, is_assumed, move
+from analyzer.tracker.numbers import relative_numbers, scaled_window
 from analyzer.tracker.opening import NO_STEP, goes_on, on_opened, on_syn, on_syn_ack
+from analyzer.tracker.packets import write_options
 from analyzer.tracker.quality import Measure, is_damaged, is_super_segment, note_checksum
 from analyzer.tracker.quoted import on_icmp_error
 from analyzer.tracker.states import CLOSED, LISTEN, SYN_SENT, TIME_WAIT, UNKNOWN, Event
@@ -43,7 +40,6 @@ from analyzer.tracker.zeek import find_split, follow
 _NEW_INCARNATION = int(Event.NEW_INCARNATION)
 _PORT_REUSED, _MIDSTREAM, _HALF_OPEN = int(Kind.PORT_REUSED), int(Kind.MIDSTREAM), int(Kind.HALF_OPEN)
 _CHALLENGE_ACK, _FORGED = int(Kind.CHALLENGE_ACK), int(Kind.FORGED_SEGMENT)
-_SYNACK_ISN_CHANGED = int(Kind.SYNACK_ISN_CHANGED)
 _WRONG_CHECKSUM, _SUPER_SEGMENTS = int(Checksum.WRONG), int(Measure.SUPER_SEGMENTS)
 _OVERLAPPING, _COPIES = int(Kind.OVERLAPPING_FRAGMENTS), int(Kind.COPIES)
 _NO_DETAIL = int(Detail.NONE)
@@ -53,8 +49,6 @@ _AFTER_CLOSE, _ALIVE, _IN_TIME_WAIT = int(Detail.AFTER_CLOSE), int(Detail.EARLIE
 class Ways(NamedTuple):
     """What the settings ask of the replay."""
 
-    find_copies: bool  #: whether other sights of a packet are looked for
-    keep_copies: bool  #: whether they have rows of their own
     zeek_splits: bool  #: whether a flow ends where Zeek ends its connection
     zeek_checksums: bool  #: whether Zeek leaves out what is damaged
 
@@ -64,10 +58,8 @@ def replay(
     segments: Any,
     sacks: Any,
     filled: int,
-    row: int,
     ways: Ways,
     connections: Any,
-    sights: Any,
     words: Any,
     log: Any,
     options: Any,
@@ -78,12 +70,10 @@ def replay(
     Parameters
     ----------
     segments : array of SEGMENT, sacks : uint32 array (n, 8), filled : int
-        The batch as ``decode`` and ``find_pairs`` left it; takes what is found out of each segment.
-    row : int
-        The row of `packets` that the batch begins with.
+        The batch as ``decode``, ``find_pairs`` and ``find_copies`` left it; takes what is found out of each segment.
     ways : Ways
         What the settings ask for.
-    connections : Connections, sights : Sights, words : Words, log : Log, options : OptionColumns
+    connections : Connections, words : Words, log : Log, options : OptionColumns
         What is kept and written; all have room for the batch.
     timers : Timers
         Durations in nanoseconds.
@@ -92,9 +82,6 @@ def replay(
         segment = segments[i]
         pair = connections.pairs[segment.pair]
         stream = stream_of(segment, connections.pairs[segment.untagged], connections.counts)
-        segment.copy_of = 0
-        if ways.find_copies:
-            row = look_for_copy(segment, sights, row, ways.keep_copies)
         if segment.copy_of and segment.copy_pair != segment.pair:
             join(segment.pair, segment.copy_pair, connections.pairs)
         if pair.joined:
@@ -113,6 +100,8 @@ def replay(
             number = (
                 find_split(segment, pair, words) if ways.zeek_splits else find_incarnation(segment, pair, connections)
             )
+        if number < 0 and pair.flow != 0 and not ways.zeek_splits:
+            number = _crossed(segment, pair, connections)
         if number < 0:
             number = _new_flow(segment, pair, stream, connections, log)
         flow = connections.flows[number]
@@ -127,25 +116,23 @@ def replay(
         if segment.checksum & WHICH == _WRONG_CHECKSUM:
             note_checksum(segment, whole, damaged, me.endpoint, number, connections, log)
         follow(segment, number, words, damaged and ways.zeek_checksums, ways.zeek_splits)
-        seq, ack = _relative_numbers(segment, flow, number, me, you, damaged, log)
-        window = _scaled_window(segment, me, you)
+        seq, ack = relative_numbers(segment, flow, number, me, you, damaged, connections, log)
+        window = scaled_window(segment, me, you)
         step, repeated = NO_STEP, False
         if not damaged:
-            step, repeated = _segment(
-                segment, flow, number, me, you, seq, ack, window, connections.quality, log, timers
-            )
+            step, repeated = _segment(segment, flow, number, me, you, seq, ack, window, connections, log, timers)
         start_timer(me, segment.time_ns, timers)
         start_timer(you, segment.time_ns, timers)
         if (flow.earlier >= 0 or pair.flow != number + 1) and not damaged:
             _between_incarnations(segment, number, pair, connections, log)
-        _completeness(segment, flow)
+        note_completeness(segment, flow)
         flow.end_ns = max(flow.end_ns, segment.time_ns)
         me.last_ns = segment.time_ns
         me.packets += 1
         if segment.overlapping:
             note(_OVERLAPPING, _NO_DETAIL, me.endpoint, 0, segment, number, log)
         if segment.options & OPTION_ROW:
-            _write_options(segment, sacks[i], you, options)
+            write_options(segment, sacks[i], you, options)
         segment.relative_seq, segment.relative_ack, segment.scaled_window = seq, ack, window
         segment.flow, segment.stream = number, stream
         segment.from_client = from_server == 0
@@ -165,7 +152,7 @@ def _on_copy(segment: Any, sack: Any, pair: Any, stream: int, connections: Any, 
         flow.marks |= MARK_COPIES
         note(_COPIES, _NO_DETAIL, -1, segment.copy_of, segment, number, log)
     if segment.options & OPTION_ROW and segment.copy_row >= 0:
-        _write_options(segment, sack, connections.ends[2 * number + 1 - end_of_source(segment, flow)], options)
+        write_options(segment, sack, connections.ends[2 * number + 1 - end_of_source(segment, flow)], options)
 
 
 @seldom
@@ -189,9 +176,8 @@ def _new_flow(segment: Any, pair: Any, stream: int, connections: Any, log: Any) 
         it.state = UNKNOWN
         it.fin = -1
         it.acked = -1
-        it.mss = -1
         it.wscale = -1
-        it.established_row = it.fin_row = it.fin_acked_row = it.ended_row = it.listen_row = NO_ROW
+        it.established_row = it.fin_row = it.fin_acked_row = it.ended_row = it.syn_row = NO_ROW
     if pair.flow != 0 and segment.flags & SYN:
         _reuse(segment, number, pair.flow - 1, connections, log)
     elif not segment.flags & SYN:
@@ -199,6 +185,16 @@ def _new_flow(segment: Any, pair: Any, stream: int, connections: Any, log: Any) 
         note(_MIDSTREAM, _NO_DETAIL, -1, 0, segment, number, log)
     pair.flow = number + 1
     return number
+
+
+@seldom
+def _crossed(segment: Any, pair: Any, connections: Any) -> int:
+    """The newest flow, if this SYN crosses the one that opened it: its sender's base was only guessed from a bare ACK; or -1."""
+    number = pair.flow - 1
+    source = end_of_source(segment, connections.flows[number])
+    me, you = connections.ends[2 * number + source], connections.ends[2 * number + 1 - source]
+    crosses = you.state == SYN_SENT and not me.known & (KNOWN_SYN | KNOWN_SYN_ACK)
+    return number if crosses else -1
 
 
 @part
@@ -258,53 +254,12 @@ def _in_old_numbers(segment: Any, number: int, newest: int, pair: Any, connectio
         connections.ends[2 * number + sender].packets += opener.packets
         connections.ends[2 * number + 1 - sender].packets += other.packets
         opener.deadline_ns = 0
-        for at in range(max(other.listen_row - 1, 0), other.listen_row + 1):  # SYN_SENT and, next to it, LISTEN
+        for at in range(max(other.syn_row - 1, 0), other.syn_row + 1):  # SYN_SENT and, next to it, LISTEN
             row = log.transitions[at]
             if row.flow == newest:
                 row.evidence = REFUTED
                 row.refuted_by = segment.frame
                 row.proven_by = 0
-
-
-@part
-def _relative_numbers(
-    segment: Any, flow: Any, number: int, me: Any, you: Any, damaged: bool, log: Any
-) -> tuple[int, int]:
-    """The segment's numbers relative to both ISNs, 64 bits wide; an ack of -1 where the flag is not set.
-
-    Where no SYN was seen the base is the first number seen, less one, as Wireshark counts.
-    """
-    flags = segment.flags
-    if not me.known & KNOWN_BASE:
-        me.known |= KNOWN_BASE
-        me.isn = segment.seq if flags & SYN else before(segment.seq)
-    elif flags & (SYN | ACK) == SYN | ACK and me.isn != segment.seq and not (me.known & KNOWN_ACK or damaged):
-        # Another ISN before anything was sent in the first one's numbers: the base moves, as Wireshark's does.
-        if me.known & KNOWN_SYN_ACK:
-            note(_SYNACK_ISN_CHANGED, _NO_DETAIL, me.endpoint, flow.open_2, segment, number, log)
-        me.known |= KNOWN_REBASED
-        me.isn = segment.seq
-        me.next = me.contiguous = 0
-        me.hole_left, me.hole_right = 0, 0
-        me.missing, me.unseen_left, me.unseen_size = 0, 0, 0
-        you.acked = -1
-    seq = relative(segment.seq, me.isn, max(me.next, you.acked))
-    if not flags & ACK:
-        return seq, -1
-    if not you.known & KNOWN_BASE:
-        you.known |= KNOWN_BASE
-        you.isn = before(segment.ack)
-    return seq, relative(segment.ack, you.isn, max(you.next, me.acked))
-
-
-@part
-def _scaled_window(segment: Any, me: Any, you: Any) -> int:
-    """The window in bytes, by the sender's own scale: never in a SYN, not if one SYN lacks the option (RFC 7323, 2)."""
-    if segment.flags & SYN or me.wscale < 0:
-        return segment.window
-    if you.known & (KNOWN_SYN | KNOWN_SYN_ACK) and you.wscale < 0:
-        return segment.window
-    return np.int64(segment.window) << min(me.wscale, 14)
 
 
 @part
@@ -317,7 +272,7 @@ def _segment(
     seq: int,
     ack: int,
     window: int,
-    quality: Any,
+    connections: Any,
     log: Any,
     timers: Any,
 ) -> tuple[int, bool]:
@@ -333,21 +288,25 @@ def _segment(
         step, repeated = on_reset(segment, flow, number, me, you, seq, ack, log)
         on_window(segment, number, me, ack, window, True, log)
         return step, repeated
-    if not syn and is_assumed(me.ended_row, log):
+    if flags & (SYN | ACK) == ACK and is_assumed(me.ended_row, log):
         goes_on(me, flow, segment.frame, log)  # it was not over
     counted_ack = ack if acceptable else -1
     if syn and flags & ACK:
         step, repeated = on_syn_ack(segment, flow, number, me, you, ack, log)
+        if segment.seq != me.isn:
+            return step, repeated  # it is of another connection, and its numbers are not of this one
     elif syn:
         step, repeated = on_syn(segment, flow, number, me, you, log)
-    else:
+    elif flags & ACK:
         step, repeated = on_opened(segment, flow, number, me, you, seq, counted_ack, log)
+    else:
+        step, repeated = NO_STEP, False  # whoever receives it drops it (3.10.7.4, fifth), and no TCP sends it
     close_step, close_repeated = on_acknowledgement(segment, flow, number, me, you, counted_ack, log, timers)
     if counted_ack >= 0:
-        on_ack(segment, number, me, you, seq, ack, segment.length == 0 and not syn and not fin, quality, log)
-    on_text(segment, flow, number, me, you, seq, segment.length + syn + fin, syn or fin, quality, log)
-    if fin and not syn:
-        fin_step, fin_repeated = on_fin(segment, flow, number, me, you, seq, counted_ack, log)
+        on_ack(segment, number, me, you, seq, ack, segment.length == 0 and not syn and not fin, connections, log)
+    on_text(segment, flow, number, me, you, seq, segment.length + syn + fin, syn or fin, connections, log)
+    if fin and not syn and flags & ACK:
+        fin_step, fin_repeated = on_fin(segment, flow, number, me, you, seq, counted_ack, connections, log)
         if fin_step != NO_STEP:
             close_step, close_repeated = fin_step, fin_repeated
     take_fin(segment, number, me, you, log)
@@ -363,31 +322,8 @@ def _take_syn_options(segment: Any, me: Any) -> None:
     """The first SYN or SYN-ACK with any counts; one that the peer cannot accept (RFC 9293, 3.10.7.3) does not."""
     if me.options == 0:
         me.options = segment.options
-        me.mss = segment.mss
+        me.mss = max(segment.mss, 0)
         me.wscale = segment.wscale if segment.options & OPTION_WSCALE else -1
-
-
-@part
-def _completeness(segment: Any, flow: Any) -> None:
-    """Wireshark's tcp.completeness: 1 SYN, 2 SYN-ACK, 4 ACK, 8 data, 16 FIN, 32 RST, of both directions together."""
-    flags = segment.flags
-    bits = 0
-    if segment.length > 0:
-        bits = 8
-    elif flags & (SYN | ACK) == ACK:
-        bits = 4
-    if flags & (SYN | ACK) == SYN | ACK:
-        bits |= 2
-    if flags & (FIN | ACK) == FIN | ACK:
-        bits |= 16
-    if flags & RST:
-        bits |= 32
-    if flow.first_frame != segment.frame:
-        flow.completeness |= bits
-    elif flags & (SYN | ACK) == SYN:
-        flow.completeness |= bits | 1
-    else:
-        flow.first_bits = bits  # Wireshark counts it when it reads the packet a second time, and shows it later still
 
 
 @part
@@ -417,21 +353,3 @@ def _show_states(segment: Any, number: int, me: Any, you: Any, pair: Any, connec
             segment.client_state, segment.client_proven = living.state, living.proven
         else:
             segment.server_state, segment.server_proven = living.state, living.proven
-
-
-@seldom
-def _write_options(segment: Any, sack: Any, you: Any, options: Any) -> None:
-    """Write a row of the options; SACK edges are relative to the ISN of the end whose text they name."""
-    at, edge = options.counts[0], options.counts[1]
-    options.frame[at] = segment.frame
-    options.options[at] = segment.options
-    options.mptcp[at] = segment.mptcp
-    options.mss[at] = segment.mss
-    options.wscale[at] = segment.wscale
-    options.user_timeout[at] = segment.user_timeout
-    for i in range(2 * segment.sack_blocks):
-        options.sack[edge] = relative(sack[i], you.isn, you.next)
-        edge += 1
-    options.sack_end[at] = edge
-    options.counts[0] = at + 1
-    options.counts[1] = edge

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from analyzer.kernel import part
 from analyzer.tracker.machine import ASSUMED, move
 from analyzer.tracker.states import (
+    CLOSE_WAIT,
     CLOSING,
+    ESTABLISHED,
     FIN_WAIT_1,
     FIN_WAIT_2,
     LAST_ACK,
@@ -35,6 +37,7 @@ class Timers(NamedTuple):
     syn_sent_ns: int
     syn_rcvd_ns: int
     fin_unacknowledged_ns: int
+    rto_max_ns: int
 
 
 def timers(settings: Settings) -> Timers:
@@ -48,6 +51,7 @@ def timers(settings: Settings) -> Timers:
                 settings.syn_sent_s,
                 settings.syn_rcvd_s,
                 settings.orphan_retransmit_s,
+                settings.rto_max_s,
             )
         )
     )
@@ -68,6 +72,15 @@ def start_timer(end: Any, now_ns: int, timers: Any) -> None:
         end.deadline_ns = now_ns + timers.syn_rcvd_ns
     elif end.state == FIN_WAIT_1 or end.state == CLOSING or end.state == LAST_ACK:
         end.deadline_ns = now_ns + timers.fin_unacknowledged_ns
+
+
+@part
+def start_silence(me: Any, you: Any, timers: Any) -> None:
+    """At the end of the capture: an end that repeats its text to nobody, and has stopped, gave up one RTO after."""
+    if me.deadline_ns != 0 or (me.state != ESTABLISHED and me.state != CLOSE_WAIT):
+        return
+    if me.retransmitted > 0 and you.packets > 0 and 0 <= you.acked < me.next:
+        me.deadline_ns = me.last_ns + timers.rto_max_ns
 
 
 @part

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from analyzer.flows import growth
 from analyzer.flows.sequence import is_after, offset
-from analyzer.kernel import part, seldom
+from analyzer.kernel import kernel, part, seldom
 
 NODE = np.dtype(
     [
@@ -49,6 +49,24 @@ def with_room(nodes: npt.NDArray[np.void], counts: npt.NDArray[np.int64], segmen
     used = int(counts[0])
     room = growth.room_for(used, max(segments - int(counts[2]), 0), len(nodes))
     return growth.grown(nodes, used, min(room, MOST_NODES))
+
+
+@kernel
+def give_back_lists(heads: Any, after: Any, free: Any) -> int:
+    """Put the lists with these heads (place + 1) before the free ones; returns how many elements they had.
+
+    after: of each element the next one's place + 1, 0 at the end; free: the first free one's.
+    """
+    count = 0
+    for i in range(len(heads)):
+        last = heads[i]
+        count += 1
+        while after[last - 1] != 0:
+            last = after[last - 1]
+            count += 1
+        after[last - 1] = free[0]
+        free[0] = heads[i]
+    return count
 
 
 @part

@@ -29,7 +29,7 @@ from analyzer.flows import growth
 from analyzer.flows.sequence import offset
 from analyzer.kernel import kernel, seldom
 from analyzer.tracker import sequence_analysis, unacked
-from analyzer.tracker.packets import PacketColumns, places
+from analyzer.tracker.packets import MOST_RTT_NS, PacketColumns, places
 from analyzer.tracker.sequence_analysis import (
     AWAITS_RTT,
     BASED,
@@ -150,8 +150,12 @@ def judge(segments: Any, sacks: Any, filled: int, verdicts: Any, found: Any, row
             if acked:
                 node = verdicts.nodes[acked - 1]
                 found.acks_frame[row] = node.frame
-                found.rtt[row] = (segment.time_ns - node.time_ns) / 1e9
                 found.written[1] = found.written[2] = 1
+                rtt_ns = segment.time_ns - node.time_ns
+                found.rtt[row] = rtt_ns if 0 <= rtt_ns < MOST_RTT_NS else MOST_RTT_NS
+                if found.rtt[row] == MOST_RTT_NS:
+                    found.long_rtt[row] = rtt_ns / 1e9
+                    found.written[4] = 1
             if flying:
                 found.bytes_in_flight[row] = flying
                 found.written[3] = 1
@@ -181,9 +185,10 @@ class Found(NamedTuple):
     """The columns that the stage fills, each zero where there is nothing to say; written: as ``PacketColumns`` has it."""
 
     analysis: npt.NDArray[np.uint32]
-    acks_frame: npt.NDArray[np.int64]
-    rtt: npt.NDArray[np.float64]
-    bytes_in_flight: npt.NDArray[np.int64]
+    acks_frame: npt.NDArray[np.uint32]
+    rtt: npt.NDArray[np.uint32]
+    bytes_in_flight: npt.NDArray[np.uint32]
+    long_rtt: npt.NDArray[np.float64]
     written: npt.NDArray[np.uint8]
 
 

@@ -8,6 +8,8 @@ one ended changes nothing but two numbers; for these the small ``LINE`` is enoug
 A connection of ours stays one connection, however long it is silent. Zeek forgets one that is closed or silent, and counts
 what comes later as another; where a flow holds several of those, the words are of the first that was more than an attempt.
 With ``Settings.zeek_timeouts`` the flows are split as Zeek splits them.
+
+What Zeek forgets is forgotten here too, but for its words: its row is used again, and only open connections take memory.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from analyzer.decode.segment import ACK, FIN, RST, SYN
+from analyzer.flows import growth
 from analyzer.flows.sequence import wraps
 from analyzer.kernel import part, seldom
 from analyzer.tracker.zeek_connection import (
@@ -34,6 +37,7 @@ from analyzer.tracker.zeek_connection import (
     RESP_SEEN,
     STARTED,
     SYN_ACK_SENT,
+    TOLD,
 )
 from analyzer.tracker.zeek_history import SEEN_ACK, SEEN_DATA, add_flip, add_ordinary, count_checksum
 from analyzer.tracker.zeek_ports import SERVER_PORTS
@@ -41,20 +45,30 @@ from analyzer.tracker.zeek_process import close_pending, process
 from analyzer.tracker.zeek_reassembly import MOST_INITIAL, MOST_UNACKED, release
 from analyzer.tracker.zeek_timers import is_gone, start_timers
 
+FEWEST_ROWS = 16384  # in use, before closed connections are looked for
+
 _WHOLE = 1  # LINE.ready: nothing is missing or closing
 _ACKED = 2  # ... and some of its text was acknowledged
 
 
 class Words(NamedTuple):
-    """What is kept for Zeek's words, by the number of the flow. counts: [blocks, first free block, long histories]."""
+    """What is kept for Zeek's words.
 
-    lines: npt.NDArray[np.void]  #: two a flow, by side of the pair
+    counts: [blocks, first free block, long histories, rows, free ones of them]; clock: [the latest time, how many rows may be in
+    use before those of closed connections are looked for].
+    """
+
+    rows: npt.NDArray[np.int32]  #: of each flow: its row + 1 in the next three, 0 none
+    told: npt.NDArray[np.void]  #: of each flow: the words of what was forgotten
+    lines: npt.NDArray[np.void]  #: two a row, by side of the pair
     connections: npt.NDArray[np.void]
-    ends: npt.NDArray[np.void]  #: two a flow, by side of the pair
+    ends: npt.NDArray[np.void]  #: two a row, by side of the pair
+    free: npt.NDArray[np.int32]  #: rows to be used again
     blocks: npt.NDArray[np.void]
     letters: npt.NDArray[np.uint8]  #: (long histories, LONG)
     server_ports: npt.NDArray[np.bool_]
     counts: npt.NDArray[np.int64]
+    clock: npt.NDArray[np.int64]
 
 
 def new_words() -> Words:
@@ -62,53 +76,64 @@ def new_words() -> Words:
     server_ports = np.zeros(1 << 16, np.bool_)
     server_ports[list(SERVER_PORTS)] = True
     return Words(
+        rows=np.zeros(0, np.int32),
+        told=np.zeros(0, TOLD),
         lines=np.zeros(0, LINE),
         connections=np.zeros(0, CONNECTION),
         ends=np.zeros(0, END),
+        free=np.zeros(0, np.int32),
         blocks=np.zeros(0, BLOCK),
         letters=np.zeros((0, LONG), np.uint8),
         server_ports=server_ports,
-        counts=np.zeros(3, np.int64),
+        counts=np.zeros(5, np.int64),
+        clock=np.array([np.iinfo(np.int64).min, FEWEST_ROWS], np.int64),
     )
 
 
-def with_room(words: Words, segments: int, flows: int) -> Words:
-    """Return the arrays, grown if these segments, or so many flows in all, might not fit."""
-    blocks, long = int(words.counts[0]), int(words.counts[2])
-    rooms = {"lines": 2 * flows, "connections": flows, "ends": 2 * flows}
-    rooms |= {"blocks": blocks + segments, "letters": long + segments}
+def with_room(words: Words, segments: int, flows: int, ahead: float = 0.0) -> Words:
+    """Return the arrays, grown if these segments, or so many flows in all, might not fit; ahead as for the connections."""
+    blocks, _, long, rows, _ = (int(count) for count in words.counts)
+    room = growth.room_for(rows, segments, len(words.connections), ahead)
+    rooms = {"rows": flows, "told": flows, "lines": 2 * room, "connections": room, "ends": 2 * room, "free": room}
+    rooms["blocks"] = growth.room_for(blocks, segments, len(words.blocks))
+    rooms["letters"] = growth.room_for(long, segments, len(words.letters))
+    used = {"lines": 2 * rows, "connections": rows, "ends": 2 * rows, "free": rows, "blocks": blocks, "letters": long}
     replaced = {}
-    for name, needed in rooms.items():
+    for name, room in rooms.items():
         old = getattr(words, name)
-        if needed > len(old):
-            room = needed if name in ("lines", "connections", "ends") else max(needed, 2 * len(old))
+        if room > len(old):
             replaced[name] = np.zeros((room, *old.shape[1:]), old.dtype)
-            replaced[name][: len(old)] = old
+            count = used.get(name, len(old))
+            replaced[name][:count] = old[:count]
     return words._replace(**replaced) if replaced else words
 
 
 @part
 def follow(segment: Any, number: int, words: Any, damaged: bool, splits: bool) -> None:
     """Follow a segment of a flow; splits: the time of each counts."""
-    mine, yours = words.lines[2 * number + segment.side], words.lines[2 * number + 1 - segment.side]
-    if mine.ready != 0 and not damaged and not splits and _is_ordinary(segment, mine, yours):
-        mine.last += segment.length
-        yours.ack = segment.ack
-        seen = SEEN_DATA if segment.length else SEEN_ACK
-        if not mine.seen & seen:
-            mine.seen |= seen
-            add_ordinary(seen, segment.side, words.connections[number], words)
-    else:
-        _follow_one(segment, number, words, damaged)
+    words.clock[0] = max(words.clock[0], segment.time_ns)
+    row = words.rows[number] - 1
+    if row >= 0 and not damaged and not splits:
+        mine, yours = words.lines[2 * row + segment.side], words.lines[2 * row + 1 - segment.side]
+        if mine.ready != 0 and _is_ordinary(segment, mine, yours):
+            mine.last += segment.length
+            yours.ack = segment.ack
+            seen = SEEN_DATA if segment.length else SEEN_ACK
+            if not mine.seen & seen:
+                mine.seen |= seen
+                add_ordinary(seen, segment.side, words.connections[row], words)
+            return
+    _follow_one(segment, number, row, words, damaged)
 
 
 @seldom
 def find_split(segment: Any, pair: Any, words: Any) -> int:
     """Return the newest flow of the pair, or -1 where Zeek takes the segment for one of another connection."""
     number = pair.flow - 1
-    if number >= 0 and words.connections[number].bits & STARTED and _is_another(segment, number, words, True):
+    if number < 0:
         return -1
-    return number
+    row = words.rows[number] - 1
+    return -1 if row < 0 or _is_another(segment, row, words, True) else number
 
 
 @part
@@ -128,22 +153,40 @@ def _is_ordinary(segment: Any, mine: Any, yours: Any) -> Any:
 
 
 @seldom
-def _follow_one(segment: Any, number: int, words: Any, damaged: bool) -> None:
+def _follow_one(segment: Any, number: int, row: int, words: Any, damaged: bool) -> None:
     """Follow a segment that is not ordinary, if the words are of the connection that Zeek counts it to."""
-    connection = words.connections[number]
-    if connection.bits & STARTED and _is_another(segment, number, words, False):
-        if connection.bits & FINISHED:
+    if row < 0:
+        if words.told[number].finished:
             return
-        _forget(number, words)
-    _take(segment, number, words, damaged)
+        row = _take_row(number, words)
+    elif _is_another(segment, row, words, False):
+        if words.connections[row].bits & FINISHED:
+            return
+        forget(row, words)
+    _take(segment, row, words, damaged)
 
 
 @part
-def _take(segment: Any, number: int, words: Any, damaged: bool) -> None:
+def _take_row(number: int, words: Any) -> Any:
+    """Find a row for a flow's connection."""
+    free = words.counts[4]
+    if free > 0:
+        words.counts[4] = free - 1
+        row = np.int64(words.free[free - 1])
+    else:
+        row = words.counts[3]
+        words.counts[3] = row + 1
+    words.rows[number] = row + 1
+    words.connections[row].flow = number
+    return row
+
+
+@part
+def _take(segment: Any, row: int, words: Any, damaged: bool) -> None:
     """Follow a segment the long way."""
-    connection, side = words.connections[number], segment.side
-    me, you = words.ends[2 * number + side], words.ends[2 * number + 1 - side]
-    mine, yours = words.lines[2 * number + side], words.lines[2 * number + 1 - side]
+    connection, side = words.connections[row], segment.side
+    me, you = words.ends[2 * row + side], words.ends[2 * row + 1 - side]
+    mine, yours = words.lines[2 * row + side], words.lines[2 * row + 1 - side]
     if not connection.bits & STARTED:
         _start(segment, connection, me, you, words)
     elif mine.ready:
@@ -185,12 +228,12 @@ def _is_from_server(segment: Any, server_ports: Any) -> bool:
 
 
 @part
-def _is_another(segment: Any, number: int, words: Any, by_time: bool) -> bool:
+def _is_another(segment: Any, row: int, words: Any, by_time: bool) -> bool:
     """Whether Zeek takes the segment for one of another connection: a reuse of the addresses and ports, or out of time."""
-    connection = words.connections[number]
-    orig = words.ends[2 * number + connection.orig_side]
-    resp = words.ends[2 * number + 1 - connection.orig_side]
-    if connection.delete_ns != 0 and segment.time_ns >= connection.delete_ns:
+    connection = words.connections[row]
+    orig = words.ends[2 * row + connection.orig_side]
+    resp = words.ends[2 * row + 1 - connection.orig_side]
+    if connection.delete_ns != 0 and max(words.clock[0], segment.time_ns) >= connection.delete_ns:
         return True
     if by_time and is_gone(segment.time_ns, connection, orig, resp):
         return True
@@ -216,11 +259,11 @@ def _is_reuse(segment: Any, orig: Any, resp: Any) -> bool:
     return not (swapped and not flags & ACK)
 
 
-@part
-def _forget(number: int, words: Any) -> None:
-    """Clear the rows of a connection that was an attempt only."""
+@seldom
+def forget(row: int, words: Any) -> None:
+    """Clear a connection's rows."""
     for which in range(2):
-        end, line = words.ends[2 * number + which], words.lines[2 * number + which]
+        end, line = words.ends[2 * row + which], words.lines[2 * row + which]
         release(end, words)
         end.fin_seq = end.delivered = end.trimmed = end.top = 0
         end.start = end.last_syn = end.last_fin = end.last_rst = 0
@@ -231,7 +274,7 @@ def _forget(number: int, words: Any) -> None:
         line.last = line.ack = 0
         line.seen = 0
         line.ready = 0
-    connection = words.connections[number]
+    connection = words.connections[row]
     connection.first = connection.second = np.uint64(0)
     connection.length = 0
     connection.delete_ns = connection.attempt_ns = connection.reset_ns = 0

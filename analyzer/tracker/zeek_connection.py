@@ -67,12 +67,27 @@ CONNECTION = np.dtype(
         ("expire_ns", np.int64),  # ExpireTimer, and the second one that begins with a half close
         ("expire_again_ns", np.int64),
         ("long", np.int32),  # where the letters after those are + 1, 0 nowhere
-        ("length", np.uint16),
+        ("flow", np.int32),  # whose it is
         ("bits", np.uint16),
+        ("length", np.uint8),
         ("orig_side", np.uint8),
     ],
     align=True,
 )
+
+TOLD = np.dtype(
+    [
+        ("first", np.uint64),  # the history, as in CONNECTION
+        ("second", np.uint64),
+        ("long", np.int32),
+        ("length", np.uint8),
+        ("conn_state", np.int8),  # place in zeek_outcome.CONN_STATES + 1; 0 none
+        ("orig_side", np.uint8),
+        ("finished", np.uint8),  # it was more than an attempt: nothing that comes later changes the words
+    ],
+    align=True,
+)
+"""What is left of a connection that Zeek has forgotten."""
 
 # CONNECTION.bits
 STARTED = 1

@@ -8,16 +8,20 @@ import numpy as np
 import numpy.typing as npt
 
 from analyzer.kernel import kernel, part
+from analyzer.tracker.zeek import FEWEST_ROWS, forget
 from analyzer.tracker.zeek_connection import (
     CLOSED,
     ESTABLISHED,
+    FINISHED,
     INACTIVE,
+    LONG,
     PARTIAL,
     RESET,
     SHORT,
     STARTED,
     SYN_ACK_SENT,
     SYN_SENT,
+    TOLD,
 )
 from analyzer.tracker.zeek_history import BITS, LETTERS, RESPONDER, spelled
 from analyzer.tracker.zeek_reassembly import size_of
@@ -36,20 +40,64 @@ _SYN, _ABORT, _FLIP = (LETTERS.index(letter) + 1 for letter in "SR^")
 _ANSWERED = sum(1 << LETTERS.index(letter) + 1 for letter in "HAFGIQ")  # by code
 
 
+def spare(words: Words) -> None:
+    """Give back the rows of connections that Zeek has forgotten, if a quarter more are in use than were after the last time."""
+    if words.counts[3] - words.counts[4] >= words.clock[1]:
+        forget_closed(words)
+        words.clock[1] = max(FEWEST_ROWS, 5 * (words.counts[3] - words.counts[4]) // 4)
+
+
 @kernel
-def conclude_words(words: Any, count: int, conn_state: Any, orig_side: Any) -> None:
-    """Fill in each connection's conn_state (a place in CONN_STATES, -1 none) and the side of its originator."""
-    for number in range(count):
-        connection = words.connections[number]
-        orig_side[number] = connection.orig_side
-        conn_state[number] = -1
-        if connection.bits & STARTED:
-            conn_state[number] = _conn_state(number, connection, words)
+def forget_closed(words: Any) -> None:
+    """Keep the words of each connection that Zeek has forgotten by now, and give back its row."""
+    for row in range(words.counts[3]):
+        connection = words.connections[row]
+        if connection.bits & STARTED and connection.delete_ns != 0 and words.clock[0] >= connection.delete_ns:
+            _tell(row, connection, words.told[connection.flow], words)
+            words.rows[connection.flow] = 0
+            _give_back(row, words)
+
+
+@kernel
+def give_back(rows: Any, words: Any) -> None:
+    """Give back rows of flows that are no more; their words go too."""
+    for i in range(len(rows)):
+        _give_back(rows[i], words)
 
 
 @part
-def _conn_state(number: int, connection: Any, words: Any) -> int:
-    at_orig, at_resp = 2 * number + connection.orig_side, 2 * number + 1 - connection.orig_side
+def _give_back(row: Any, words: Any) -> None:
+    forget(row, words)
+    words.connections[row].long = 0
+    words.free[words.counts[4]] = row
+    words.counts[4] += 1
+
+
+@kernel
+def conclude_words(words: Any, told: Any) -> None:
+    """Fill in the words of all connections that are not forgotten; told: those of the others, by flow."""
+    for number in range(len(told)):
+        row = words.rows[number] - 1
+        if row >= 0 and words.connections[row].bits & STARTED:
+            _tell(row, words.connections[row], told[number], words)
+
+
+@part
+def _tell(row: int, connection: Any, told: Any, words: Any) -> None:
+    told.first, told.second, told.long, told.length = (
+        connection.first,
+        connection.second,
+        connection.long,
+        connection.length,
+    )
+    told.conn_state = _conn_state(row, connection, words) + 1
+    told.orig_side = connection.orig_side
+    told.finished = connection.bits & FINISHED != 0
+
+
+@part
+def _conn_state(row: int, connection: Any, words: Any) -> int:
+    at_orig, at_resp = 2 * row + connection.orig_side, 2 * row + 1 - connection.orig_side
     orig, resp = words.ends[at_orig], words.ends[at_resp]
     os, rs = orig.state, resp.state
     o_inactive = os == INACTIVE or os == PARTIAL
@@ -107,24 +155,39 @@ def _code(place: int, connection: Any, words: Any) -> Any:
 class Said(NamedTuple):
     """Zeek's words, an element a flow."""
 
-    conn_state: npt.NDArray[np.int8]  #: place in CONN_STATES, -1 none
-    orig_side: npt.NDArray[np.uint8]  #: side of the pair that Zeek calls the originator
-    connections: npt.NDArray[np.void]
+    told: npt.NDArray[np.void]  #: TOLD
     letters: npt.NDArray[np.uint8]
+
+    @property
+    def conn_state(self) -> npt.NDArray[np.int8]:
+        """Places in CONN_STATES, -1 none."""
+        places: npt.NDArray[np.int8] = self.told["conn_state"] - np.int8(1)
+        return places
+
+    @property
+    def orig_side(self) -> npt.NDArray[np.uint8]:
+        """Sides of the pair that Zeek calls the originator."""
+        sides: npt.NDArray[np.uint8] = self.told["orig_side"]
+        return sides
 
     def of(self, kept: npt.NDArray[np.bool_]) -> Said:
         """Those of some flows only."""
-        return Said(self.conn_state[kept], self.orig_side[kept], self.connections[kept], self.letters)
+        return Said(self.told[kept], self.letters)
 
     def spelled(self, number: int) -> str:
         """The history of one flow."""
-        row = self.connections[number]
+        row = self.told[number]
         more = self.letters[row["long"] - 1].tobytes() if row["long"] else b""
         return spelled(int(row["first"]), int(row["second"]), more)
 
 
+def nothing_said() -> Said:
+    """Of no flows."""
+    return Said(np.zeros(0, TOLD), np.zeros((0, LONG), np.uint8))
+
+
 def said(words: Words, count: int) -> Said:
     """What Zeek would say of each flow, as far as it has come."""
-    conn_state, orig_side = np.empty(count, np.int8), np.empty(count, np.uint8)
-    conclude_words(words, count, conn_state, orig_side)
-    return Said(conn_state, orig_side, words.connections[:count], words.letters)
+    told = words.told[:count].copy()
+    conclude_words(words, told)
+    return Said(told, words.letters)

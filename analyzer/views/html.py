@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from analyzer.diagnosis.first_questions import Answers, socket_name
 from analyzer.views.lines import ASSUMED
-from analyzer.views.text import FLOWS_SHOWN, ROWS_SHOWN, amount, printable, seconds
+from analyzer.views.text import FLOWS_SHOWN, ROWS_SHOWN, amount, printable, seconds, since
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,11 +42,9 @@ def card(answers: Answers, capture: Capture, flows: pd.DataFrame) -> str:
     head = (
         f"{answers.segments:,} TCP segments of {capture.records:,} records, {amount(answers.payload_bytes)} of payload"
     )
-    head += f" in {seconds(answers.duration_s)}"
-    if capture.first is not None:
-        head += f", from {capture.first.strftime('%Y-%m-%d %H:%M:%S')} UTC"
+    head += f" in {seconds(answers.duration_s)}{since(capture)}"
     parts = [f"<h3>{escaped(files or 'live')}</h3>", f'<p class="dim">{escaped(kinds)}</p>', f"<p>{escaped(head)}</p>"]
-    parts += _section(f"{answers.connections:,} connections", _counts(answers))
+    parts += _section(f"{answers.connections:,} connection{'' if answers.connections == 1 else 's'}", _counts(answers))
     if 0 < len(flows) <= FLOWS_SHOWN:
         parts += _section("Connections", _flows(flows))
     waiting = [
@@ -95,11 +93,18 @@ def flow_card(number: int, row: Any, packets: pd.DataFrame, anomalies: pd.DataFr
         parts.append(f'<p class="dim">{len(packets) - len(shown):,} more in .packets</p>')
     parts.append(f'<p class="dim">{ASSUMED} assumed: not yet proven by what that end itself sent</p>')
     wrong = [
-        [str(a.severity), str(a.kind), "" if str(a.frame) == "<NA>" else f"frame {a.frame}", str(a.detail)]
+        [
+            str(a.severity),
+            str(a.kind),
+            "" if str(a.frame) == "<NA>" else f"frame {a.frame}",
+            str(a.cause),
+            str(a.evidence),
+            str(a.detail),
+        ]
         for a in _tuples(anomalies.head(ROWS_SHOWN))
     ]
     wrong = [[cell if cell != "nan" else "" for cell in cells] for cells in wrong]
-    parts += _section("What went wrong", _table(["", "what", "where", ""], wrong))
+    parts += _section("What went wrong", _table(["", "what", "where", "cause", "shown by", ""], wrong))
     return _card(parts)
 
 

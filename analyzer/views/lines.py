@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ASSUMED = "~"
+MOST = 5000
+"""Live: so many segments that came since the last ones were printed have lines; of more, only the newest."""
+
 _CHUNK = 4096  #: rows turned into Python objects at a time
 
 
@@ -87,6 +90,11 @@ def flow_text(number: int, row: Any, packets: pd.DataFrame) -> str:
     return "\n".join([printable(head), *PacketLines(several_flows=False).of(packets)])
 
 
+def clock(nanoseconds: int) -> str:
+    """Write a time as tcpdump does: local, to the microsecond."""
+    return f"{_clock(nanoseconds // 1_000_000_000)}.{nanoseconds // 1000 % 1_000_000:06}"
+
+
 @functools.lru_cache(maxsize=4096)
 def _clock(second: int) -> str:
     return time.strftime("%H:%M:%S", time.localtime(second))
@@ -101,11 +109,9 @@ def _rows(chunk: pd.DataFrame) -> Iterator[Any]:
 
 
 def _segment(row: Any) -> str:
-    nanoseconds = row.time.value
-    clock = f"{_clock(nanoseconds // 1_000_000_000)}.{nanoseconds // 1000 % 1_000_000:06}"
     number = f"{row.seq}:{row.seq + row.length}" if row.length else f"{row.seq}"
     shown = bool(row.length) or any(letter in row.flags for letter in "SFR")
-    text = f"{clock} {row.src}.{row.sport} > {row.dst}.{row.dport}: Flags [{row.flags}]"
+    text = f"{clock(row.time.value)} {row.src}.{row.sport} > {row.dst}.{row.dport}: Flags [{row.flags}]"
     if shown:
         text += f", seq {number}"
     if str(row.ack) != "<NA>":

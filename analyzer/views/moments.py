@@ -31,8 +31,19 @@ def when(moment: float | dt.datetime, first: pd.Timestamp | None) -> pd.Timestam
     return (first if first is not None else pd.Timestamp(0, tz="UTC")) + pd.Timedelta(seconds=moment)
 
 
-def step(duration_s: float) -> str:
-    """Return the width of a bin with which so long a time fits a screen."""
+def outside(moment: pd.Timestamp, first: pd.Timestamp | None, end: pd.Timestamp | None) -> str | None:
+    """Say so where a capture tells nothing of a moment: before its first segment, or after its end."""
+    if first is None or end is None or first <= moment <= end:
+        return None
+    side = "before the first segment" if moment < first else "after the end: this is how it ended"
+    return (
+        f"{moment.tz_convert('UTC'):%Y-%m-%d %H:%M:%S} UTC is {side} ({first:%Y-%m-%d %H:%M:%S} to {end:%H:%M:%S} UTC)"
+    )
+
+
+def step(first: pd.Timestamp | None, end: pd.Timestamp | None) -> str:
+    """Return the width of a bin with which that time fits a screen."""
     import pandas as pd
 
+    duration_s = 0.0 if first is None or end is None else (end - first).total_seconds()
     return next((step for step in STEPS if duration_s / pd.Timedelta(step).total_seconds() <= STEPS_SHOWN), STEPS[-1])

@@ -26,7 +26,7 @@ _TABLES: dict[str, tuple[str, ...]] = {
         "flow", "start", "client", "client_port", "server", "server_port", "handshake", "close", "client_state",
         "server_state", "duration", "client_bytes", "server_bytes", "irtt",
     ),
-    "anomalies": ("frame", "time", "flow", "endpoint", "severity", "kind", "related_frame", "detail"),
+    "anomalies": ("frame", "time", "flow", "endpoint", "severity", "kind", "related_frame", "cause", "evidence", "detail"),
 }  # fmt: skip
 _DURATIONS = frozenset({"duration", "irtt", "syn_rtt", "handshake_ack_rtt"})
 
@@ -129,8 +129,10 @@ def write_answers(
         "completed": answers.completed,
         "capture": {
             **capture.as_json(),
-            "first": None if capture.first is None else capture.first.isoformat(),
-            "last": None if capture.last is None else capture.last.isoformat(),
+            **{
+                name: None if time is None else time.isoformat()
+                for name, time in (("first", capture.first), ("last", capture.last), ("ended", capture.ended))
+            },
         },
         "local_addresses": list(local_addresses),
     }
@@ -161,6 +163,10 @@ def answers_frame(answers: Answers) -> pd.DataFrame:
     rows += [
         {"question": "trouble", "item": t.kind, "count": t.count, "flow": t.flow, "frame": t.frame, "text": t.meaning}
         for t in answers.troubles
+    ]
+    rows += [
+        {"question": "socket", "item": s.verdict, "count": s.count, "flow": s.flow, "text": s.reason}
+        for s in answers.sockets
     ]
     rows += [{"question": "capture", "item": r.severity, "text": r.text} for r in answers.remarks]
     columns = ["question", "item", "count", "flow", "frame", "text"]

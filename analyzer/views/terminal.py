@@ -15,6 +15,8 @@ import click
 
 FORMATS = ("table", "csv", "json", "ndjson", "parquet")
 
+_OF_TEXT = ("", "txt", "text", "log", "out")
+
 PROGRESS_AFTER_S = 0.5
 """Work that takes less shows no bar."""
 
@@ -49,10 +51,14 @@ def chosen_format(form: str | None, output: str | None) -> str:
     Raises
     ------
     click.UsageError
-        For bytes that would go to a terminal.
+        For a suffix of something else, and for bytes that would go to a terminal.
     """
     if form is None:
         suffix = os.path.splitext(output or "")[1][1:].lower()
+        if suffix not in (*FORMATS, *_OF_TEXT):
+            raise click.UsageError(
+                f"-o {output}: {suffix} is none of {', '.join(FORMATS)}; --format says which is meant"
+            )
         form = suffix if suffix in FORMATS else "table"
     if form == "parquet" and output is None and sys.stdout.isatty():
         raise click.UsageError("parquet is not for a terminal: name a file with -o")

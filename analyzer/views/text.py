@@ -96,6 +96,7 @@ def summary(answers: Answers, capture: Capture, flows: pd.DataFrame, *, color: b
         _listed(flows) if 0 < len(flows) <= FLOWS_SHOWN else [],
         _waiting(answers),
         _troubles(answers),
+        _sockets(answers),
         _remarks(answers),
     ]
     lines: list[str] = []
@@ -129,12 +130,20 @@ def _head(answers: Answers, capture: Capture) -> list[str]:
     lines = [title + (f" ({kinds})" if kinds else "")]
     said = f"  {answers.segments:,} TCP segments of {capture.records:,} records, "
     said += f"{amount(answers.payload_bytes)} of payload in {seconds(answers.duration_s)}"
-    if capture.first is not None:
-        said += f", from {capture.first.strftime('%Y-%m-%d %H:%M:%S')} UTC"
-    lines.append(said)
-    if capture.bpf:
-        lines.append(f"  capture filter: {capture.bpf} ({capture.filtered_out:,} records left out)")
+    lines.append(said + since(capture))
+    if capture.bpf:  # live, the kernel leaves them out and does not count them
+        left_out = "" if "live" in capture.formats else f" ({capture.filtered_out:,} records left out)"
+        lines.append(f"  capture filter: {capture.bpf}{left_out}")
     return lines
+
+
+def since(capture: Capture) -> str:
+    """Say when it begins, as the end of a sentence; of printed text without a date only the time of day."""
+    if capture.first is None:
+        return ""
+    if capture.printed and capture.first.year == 1970:  # from where times without a date are counted
+        return f", from {capture.first:%H:%M:%S}, the day unknown"
+    return f", from {capture.first:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _connections(answers: Answers) -> list[str]:
@@ -209,6 +218,25 @@ def _troubles(answers: Answers) -> list[str]:
     ]
     lines = ["What went wrong", *align(rows, right=(1,), indent="  ")]
     return lines + _rest(len(answers.troubles), "more kinds: analyzer anomalies")
+
+
+def _sockets(answers: Answers) -> list[str]:
+    if not answers.sockets:
+        return []
+    rows = [
+        [
+            s.severity,
+            f"{s.count:,}",
+            s.verdict,
+            s.process or "",
+            f"{s.still:,} still" if s.still else "over",
+            f"{'longest ' if s.count > 1 else ''}{seconds(s.longest_s)}",
+            s.reason,
+        ]
+        for s in answers.sockets[:ROWS_SHOWN]
+    ]
+    lines = ["Sockets of this host, beside the packets", *align(rows, right=(1,), indent="  ")]
+    return lines + _rest(len(answers.sockets), "more: Analysis.sockets")
 
 
 def _remarks(answers: Answers) -> list[str]:

@@ -1,4 +1,4 @@
-"""Hosts as network namespaces: one alone with its loopback, two on a cable, two with a router between, two on a slow wire.
+"""Hosts as network namespaces: one alone with its loopback, two on a cable, two with a router between.
 
 The recorder is one process: a socket belongs to the namespace in which it was opened, whoever uses it later. So one
 thread plays all hosts, step by step, and nothing has to be synchronised.
@@ -8,15 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
-import heapq
 import os
-import select
 import signal
-import struct
 import subprocess
-import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CLONE_NEWNET = 0x40000000  # linux/sched.h
-TUNSETIFF = 0x400454CA  # linux/if_tun.h
-IFF_TUN, IFF_NO_PI = 0x0001, 0x1000
 PREFIX = "record-"  # of the names of namespaces and tracing instances; the recorder's pid follows
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -152,53 +144,6 @@ def routed() -> Iterator[list[Host]]:
             host.sysctl("icmp_ratelimit", 0)
             host.sysctl("icmp/ratelimit", 0, "ipv6")
         yield hosts
-
-
-@contextlib.contextmanager
-def slow_wire(one_way_s: float = 0.02) -> Iterator[list[Host]]:
-    """Client and server, each on a tun device; a thread carries the packets and takes its time.
-
-    netem is not in every kernel.
-    """
-    with namespaces(("client", "10.95.3.1", "fd95:3::1"), ("server", "10.95.3.2", "fd95:3::2")) as hosts:
-        client, server = hosts
-        ends = []
-        for host, peer in ((client, server), (server, client)):
-            with host.inside():
-                end = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
-            ends.append(end)
-            fcntl.ioctl(end, TUNSETIFF, struct.pack("16sH22x", b"tun0", IFF_TUN | IFF_NO_PI))
-            host.ip("address", "add", host.ipv4, "peer", peer.ipv4, "dev", "tun0")
-            host.ip("link", "set", "tun0", "up")
-        stop_read, stop_write = os.pipe()
-        carrier = threading.Thread(target=_carry, args=(ends[0], ends[1], stop_read, one_way_s))
-        carrier.start()
-        try:
-            yield hosts
-        finally:
-            os.close(stop_write)
-            carrier.join()
-            for descriptor in (*ends, stop_read):
-                os.close(descriptor)
-
-
-def _carry(one: int, other: int, stop: int, one_way_s: float) -> None:
-    """Carry packets between two tun devices, each after its time on the way; in order, none lost."""
-    on_the_way: list[tuple[float, int, int, bytes]] = []
-    number = 0
-    while True:
-        wait_s = max(0.0, on_the_way[0][0] - time.monotonic()) if on_the_way else None
-        readable = select.select([one, other, stop], [], [], wait_s)[0]
-        if stop in readable:
-            return
-        for source, target in ((one, other), (other, one)):
-            if source in readable:
-                number += 1
-                packet = os.read(source, 65536)
-                heapq.heappush(on_the_way, (time.monotonic() + one_way_s, number, target, packet))
-        while on_the_way and on_the_way[0][0] <= time.monotonic():
-            _, _, target, packet = heapq.heappop(on_the_way)
-            os.write(target, packet)
 
 
 @contextlib.contextmanager

@@ -10,8 +10,9 @@ import contextlib
 import socket
 from typing import TYPE_CHECKING
 
-from .network import RecordingError, alone, cable, routed, slow_wire
+from .network import RecordingError, alone, cable, routed
 from .stage import PORT, Scenario, Stage
+from .wire import slow_wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,6 +145,48 @@ def syn_lost(stage: Stage) -> None:
     stage.see_end(server)
     stage.pause()
     server.close()
+
+
+def deferred_accept(stage: Stage) -> None:
+    """Two hosts, tcpdump -i any at the client (10.95.2.1): 10.95.2.2 port 9502 listens with TCP_DEFER_ACCEPT of one second.
+    The client says nothing: its third segment is ignored, until the SYN-ACK has been repeated and acknowledged once more.
+    Then a line each way; the client closes, then the server."""
+    listener = stage.listen()
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
+    stage.capture()
+    client, server = stage.open(listener)
+    stage.type(client, b"at last\r\n", server)
+    stage.type(server, b"never mind\r\n", client)
+    client.close()
+    stage.see_end(server)
+    stage.pause()
+    server.close()
+
+
+def closed_in_syn_rcvd(stage: Stage) -> None:
+    """Two hosts, 20 ms apart, tcpdump -i any at the client (10.95.3.1): fast open without a cookie, a line in the SYN.
+    10.95.3.2 port 9502 accepts it in SYN_RCVD, answers and closes at once: its FIN is sent before the third segment comes.
+    So the server never is in ESTABLISHED; the client closes when it has read the end."""
+    for host in stage.hosts:
+        host.sysctl("tcp_fastopen", 0x207)  # both sides, data in the SYN taken without a cookie
+    listener = stage.listen()
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_FASTOPEN, 16)
+    stage.capture()
+    client = stage.endpoint(stage.client)
+    client.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        client.sendto(b"time?\r\n", socket.MSG_FASTOPEN, listener.getsockname())
+    server = stage.accept(listener)
+    client.settimeout(1)
+    if server.recv(100) != b"time?\r\n":
+        raise RecordingError("something else arrived")
+    server.sendall(b"14:12:45\r\n")
+    server.close()
+    if client.recv(100) != b"14:12:45\r\n":
+        raise RecordingError("something else arrived")
+    stage.see_end(client)
+    stage.pause()
+    client.close()
 
 
 def close_wait(stage: Stage) -> None:
@@ -462,6 +505,8 @@ SCENARIOS = (
     Scenario(unanswered_syn,       cable,     "CLOSED>SYN_SENT>CLOSED",     None),
     Scenario(reset,                alone,     f"{OPENS}>CLOSED",            f"{ANSWERS}>CLOSED"),
     Scenario(syn_lost,             cable,     f"{OPENS}>{CLOSES_FIRST}",    f"{ANSWERS}>{CLOSES_LAST}"),
+    Scenario(deferred_accept,      cable,     f"{OPENS}>{CLOSES_FIRST}",    f"{ANSWERS}>{CLOSES_LAST}"),
+    Scenario(closed_in_syn_rcvd,   slow_wire, f"{OPENS}>{CLOSES_LAST}",     f"LISTEN>SYN_RCVD>{CLOSES_FIRST}"),
     Scenario(close_wait,           alone,     f"{OPENS}>{CLOSES_FIRST}",    f"{ANSWERS}>CLOSE_WAIT"),
     Scenario(midstream,            alone,     f"{OPENS}>{CLOSES_FIRST}",    f"{ANSWERS}>{CLOSES_LAST}"),
     Scenario(offload,              cable,     f"{OPENS}>{CLOSES_FIRST}",    f"{ANSWERS}>{CLOSES_LAST}"),

@@ -88,8 +88,8 @@ class Tcpdump:
                     raise RecordingError(f"tcpdump ended: {self._said.strip()}")
                 self._said += text
 
-    def stop(self) -> int:
-        """Stop when the file has not grown for a while; the number of packets in it."""
+    def stop(self, *, empty: bool = False) -> int:
+        """Stop when the file has not grown for a while; the number of packets in it, none only if it may be empty."""
         size, since = -1, time.monotonic()
         while time.monotonic() - since < 0.3:
             if (now := self.path.stat().st_size) != size:
@@ -99,7 +99,7 @@ class Tcpdump:
         said = self._said + self._process.communicate(timeout=PATIENCE_S)[1].decode()
         captured = re.search(r"(\d+) packets? captured", said)
         dropped = re.search(r"(\d+) packets? dropped by kernel", said)
-        if captured is None or dropped is None or int(dropped[1]) or not int(captured[1]):
+        if captured is None or dropped is None or int(dropped[1]) or not (empty or int(captured[1])):
             raise RecordingError(f"tcpdump did not see everything: {said.strip()}")
         return int(captured[1])
 

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from analyzer.capture import follow
 from analyzer.capture.files import open_capture
+from analyzer.capture.opened import open_raw
 from analyzer.errors import CaptureError
 from analyzer.settings import Settings
 from tests.capture.written import drained, enhanced, interface, option, pcap, section, whole
@@ -118,7 +120,7 @@ def test_stopping_inside_a_record_is_no_damage(file: pathlib.Path) -> None:
     file.write_bytes(pcap(packets(0, 5))[:-3])
     follower = Follower(open_capture(file, follow=True))
     follower.end()
-    assert follower.numbers == []  # it was stopped before it began
+    assert follower.numbers == list(range(4))  # it was stopped before it began
     follower = Follower(open_capture(file, follow=True))
     follower.idle()
     follower.end()
@@ -132,6 +134,73 @@ def test_what_is_there_is_read_before_it_stops(file: pathlib.Path) -> None:
     follower.step()
     follower.end()
     assert follower.numbers == list(range(1000))
+
+
+def test_what_is_there_in_later_files_is_read_before_it_stops(tmp_path: pathlib.Path, chosen: Settings) -> None:
+    """Ctrl-C while it is behind: ``-C`` has begun more files meanwhile. What comes then is not waited for."""
+    for number, name in enumerate(["in", "in1", "in2"]):
+        (tmp_path / name).write_bytes(pcap(packets(100 * number, 100)))
+    follower = Follower(open_capture(tmp_path / "in", follow=True, settings=chosen))
+    follower.step()
+    follower.source.stop()
+    follower.step()
+    (tmp_path / "in3").write_bytes(pcap(packets(300, 100)))
+    with (tmp_path / "in2").open("ab") as out:
+        out.write(records(500, 150_000))
+    follower.end()
+    assert follower.numbers[:300] == list(range(300))
+    assert len(follower.numbers) < 100_000  # a buffer more than was there
+    assert follower.source.info.damage == []
+
+
+def test_a_backlog_is_read_before_it_stops(tmp_path: pathlib.Path) -> None:
+    for number in range(4):
+        (tmp_path / f"in{number}").write_bytes(pcap(packets(100 * number, 100)))
+    follower = Follower(open_capture(f"{tmp_path}/in*", follow=True, settings=Settings(batch_records=10)))
+    follower.step()
+    follower.end()
+    assert follower.numbers == list(range(400))
+
+
+def test_a_later_file_that_is_cut_is_told(tmp_path: pathlib.Path) -> None:
+    """Only the last file's end may come yet."""
+    (tmp_path / "in").write_bytes(pcap(packets(0, 5)))
+    (tmp_path / "in1").write_bytes(pcap(packets(5, 5))[:-3])
+    (tmp_path / "in2").write_bytes(pcap(packets(10, 5))[:-3])
+    for number, name in enumerate(["in", "in1", "in2"]):
+        os.utime(tmp_path / name, (number, number))
+    follower = Follower(open_capture(tmp_path / "in", follow=True))
+    follower.end()
+    assert follower.numbers == [*range(9), *range(10, 14)]
+    assert [os.path.basename(damage.file) for damage in follower.source.info.damage] == ["in1"]
+
+
+def test_files_changed_at_the_same_moment(tmp_path: pathlib.Path) -> None:
+    """A file system's clock is coarse: the one that is named and the next may bear the same time."""
+    for number, name in enumerate(["in", "in1", "in2"]):
+        (tmp_path / name).write_bytes(pcap(packets(5 * number, 5)))
+        os.utime(tmp_path / name, (0, 0))
+    follower = Follower(open_capture(tmp_path / "in1", follow=True))
+    follower.end()
+    assert follower.numbers == list(range(5, 15))
+
+
+def test_a_later_file_that_cannot_be_opened(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told once, and left out."""
+
+    def refusing(path: str) -> object:
+        if path.endswith("in1"):
+            raise CaptureError(f"{path}: permission denied")
+        return open_raw(path)
+
+    monkeypatch.setattr(follow, "open_raw", refusing)
+    for number, name in enumerate(["in", "in1", "in2"]):
+        (tmp_path / name).write_bytes(pcap(packets(5 * number, 5)))
+    follower = Follower(open_capture(tmp_path / "in", follow=True))
+    follower.until(lambda: len(follower.numbers) == 10)
+    follower.end()
+    assert follower.numbers == [*range(5), *range(10, 15)]
+    assert [damage.what for damage in follower.source.info.damage] == ["permission denied"]
 
 
 def test_stop_wakes_it(file: pathlib.Path) -> None:

@@ -105,6 +105,22 @@ def test_count_and_filter(listener: socket.socket) -> None:
 
 @needs_root
 @pytest.mark.root
+@pytest.mark.parametrize("late", [False, True])
+def test_what_comes_after_the_last_one_counts_nowhere(listener: socket.socket, late: bool) -> None:
+    """Also where the kernel could not have the filter (for its VLAN tag), and the batch holds what it refuses."""
+    port = listener.getsockname()[1]
+    source = LiveSource("lo", bpf=f"tcp port {port}" + (" or vlan 7" if late else ""), count=5)
+    for _ in range(3):
+        conversation(listener)
+    time.sleep(0.3)
+    got = drained(source)
+    assert [len(got.records), got.info.records - got.info.filtered_out] == [5, 5]
+    assert got.info.records == got.frame[-1]
+    assert late or got.info.bytes == sum(len(record.data) for record in got.records)
+
+
+@needs_root
+@pytest.mark.root
 def test_batches_no_larger_than_asked(listener: socket.socket) -> None:
     source = LiveSource("lo", port=listener.getsockname()[1], count=6, settings=Settings(batch_records=2))
     conversation(listener)
@@ -143,10 +159,11 @@ def test_what_the_kernel_had_no_room_for_is_counted() -> None:
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
     ):
         receiver.bind(("127.0.0.1", 0))
-        source = LiveSource("lo", bpf=f"udp port {receiver.getsockname()[1]} and inbound", ring=False)
+        expression = f"udp port {receiver.getsockname()[1]} and inbound"
+        source = LiveSource("lo", bpf=expression, ring=False, settings=Settings(backlog_bytes=0))
         source._sniffer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)
         for _ in range(500):
-            sender.sendto(bytes(1000), receiver.getsockname())
+            sender.sendto(bytes(60_000), receiver.getsockname())
     source.stop()
     got = drained(source)
     assert 0 < len(got.records) < 500

@@ -189,6 +189,29 @@ def test_later_sections_meet_their_interfaces_again(file: pathlib.Path) -> None:
     assert [record.link for record in got.records] == [1, 276, 1, 276, 113]
 
 
+def test_many_small_sections_make_one_batch(file: pathlib.Path) -> None:
+    """Whatever their byte order; each comment stays with its packet, also where the buffer holds a few of them only."""
+    content = b""
+    for number in range(50):
+        order = "<>"[number % 2]
+        said = option(1, b"of %d" % number, order)
+        first = enhanced(2 * number, b"a", order=order, options=said)
+        content += section(order) + interface(order=order) + first + enhanced(2 * number + 1, b"bb", order=order)
+    file.write_bytes(content + section()[:-4])
+    got = whole(file)
+    assert got.batches == [100]
+    assert [record.time_ns for record in got.records] == [1000 * number for number in range(100)]
+    assert [record.data for record in got.records] == [b"a", b"bb"] * 50
+    assert [(note.frame, note.text) for note in got.info.comments] == [(2 * n + 1, f"of {n}") for n in range(50)]
+    assert [damage.offset for damage in got.info.damage] == [len(content)]
+    for chosen in (Settings(buffer_bytes=300), Settings(batch_records=7)):
+        again = whole(file, settings=chosen)
+        assert again.records == got.records
+        assert again.info.comments == got.info.comments
+        assert again.info.damage == got.info.damage
+        assert max(again.batches) <= chosen.batch_records
+
+
 def test_too_many_interfaces_are_damage(file: pathlib.Path) -> None:
     distinct = b"".join(interface(snap_length=i) for i in range(1, 65538))
     file.write_bytes(section() + interface() + enhanced(1, b"x") + distinct + enhanced(1, b"y"))

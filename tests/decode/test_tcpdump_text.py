@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import codecs
+import gzip
+import html
+import lzma
 import os
 import pathlib
+import random
 import re
 import shutil
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +22,7 @@ from hypothesis import strategies as st
 import analyzer
 from analyzer.decode.printed_packets import Names, packets, timed
 from analyzer.decode.tcpdump_text import parse
+from analyzer.decode.text_source import open_source
 from analyzer.errors import CaptureError
 from analyzer.peers import tcpdump
 from tests.recordings import CAPTURES, capture
@@ -50,9 +57,17 @@ SESSION = """\
 14:13:01.415432 IP localhost.9502 > localhost.39870: Flags [.], ack 8, win 4096, options [nop,nop,TS val 255478182 ecr 255478182], length 0
 """
 
-#: The lines of segments do not tell that a checksum is wrong, nor what ICMP says; a tunnel takes two lines; behind a loss
-#: nothing says where an acknowledgement without data stands.
-UNTOLD = {"wrong-checksum", "rejected", "unreachable", "copies-in-a-tunnel", "copies-and-losses"}
+#: The lines of segments do not tell that a checksum is wrong, nor what ICMP says; a tunnel takes two lines; tcpdump prints no
+#: number of a segment without data: nothing says where it stands behind a loss, nor that it is a probe one octet back.
+UNTOLD = {
+    "wrong-checksum",
+    "rejected",
+    "unreachable",
+    "copies-in-a-tunnel",
+    "copies-and-losses",
+    "kept-alive",
+    "window-closed",
+}
 TOLD = [path for path in sorted(CAPTURES.glob("*/*.pcap")) if path.parent.name not in UNTOLD]
 
 
@@ -108,6 +123,26 @@ def test_a_printed_recording_reads_like_the_recording(path, words, tmp_path):
         )
     if {"-tt", "-tttt"} & set(words.split()):
         assert text.packets["time"].dt.floor("us").tolist() == whole.packets["time"].dt.floor("us").tolist()
+
+
+@needs_tcpdump
+def test_distances_that_begin_with_something_else(tmp_path):
+    """-ttt counts from the line before, whatever that is of: the first segment is then not at nought."""
+    path = next(path for path in TOLD if path.parent.name == "many-connections")
+    lines = printed(path, "-nn", "-ttt").splitlines()
+    lines[0] = lines[0].replace("00:00:00.000000", "00:00:00.000007")
+    text = read(
+        " 00:00:00.000000 ARP, Request who-has 10.95.2.2 tell 10.95.2.1, length 28\n" + "\n".join(lines), tmp_path
+    )
+    whole = analyzer.read(path)
+    assert_twins(text, whole)
+    assert text.packets["time"].diff().iloc[1:].tolist() == whole.packets["time"].diff().iloc[1:].tolist()
+
+
+def test_text_without_a_segment_is_told_so(tmp_path):
+    quiet = "22:30:19.726670 IP 10.77.0.1.39332 > 10.77.0.2.9502: tcp 0\n" * 3
+    with pytest.raises(CaptureError, match="-q leaves out too much"):
+        read(quiet, tmp_path)
 
 
 def wrapped(text: str, at: int, quote: str, words: bool) -> str:
@@ -277,6 +312,58 @@ def test_a_segment_quoted_by_an_icmp_error_is_nobodys():
     10.0.0.1.5 > 10.0.0.2.80: Flags [S], cksum 0x0000 (incorrect -> 0x1111), seq 1, win 5, length 0
 """
     assert lines_of(text) == []
+
+
+ENCODINGS = {
+    "PowerShell": lambda text: text.replace("\n", "\r\n").encode("utf-16"),
+    "big-endian": lambda text: codecs.BOM_UTF16_BE + text.encode("utf-16-be"),
+    "UTF-8 with BOM": lambda text: text.encode("utf-8-sig"),
+    "HTML": lambda text: html.escape(text).encode(),
+    "gzip": lambda text: gzip.compress(text.encode()),
+    "xz": lambda text: lzma.compress(text.encode()),
+    "PowerShell in gzip": lambda text: gzip.compress(text.encode("utf-16")),
+}
+
+
+@pytest.mark.parametrize("encoded", ENCODINGS.values(), ids=ENCODINGS)
+def test_text_however_it_was_kept(encoded, tmp_path):
+    plain = read(SESSION, tmp_path)
+    path = tmp_path / "kept"
+    path.write_bytes(encoded(SESSION))
+    kept = analyzer.read(path)
+    assert len(plain.packets) == 5
+    for name in ("packets", "flows", "transitions", "anomalies"):
+        pd.testing.assert_frame_equal(getattr(plain, name), getattr(kept, name))
+    assert kept.capture.whole
+    command = [sys.executable, "-m", "analyzer", "packets", "--format", "tcpdump", "-"]
+    piped = subprocess.run(command, input=path.read_bytes(), cwd=ROOT, capture_output=True, check=True).stdout
+    assert piped.decode().splitlines() == list(tcpdump.lines(open_source(path)))
+
+
+def test_html_of_before_2009_and_quoted():
+    text = "&gt; 16:00:01.000000 IP 10.0.0.1.5 &gt; 10.0.0.2.80: S 1:1(0) win 5&nbsp;&lt;mss 1460,nop&gt;\n"
+    (line,) = lines_of(text)
+    assert (line.destination, line.options) == ("10.0.0.2", "mss 1460,nop")
+
+
+def test_compressed_text_that_breaks_off_is_damage(tmp_path):
+    path = tmp_path / "cut.txt.gz"
+    random.seed(1)
+    noise = "".join(f"{random.random()}\n" for _ in range(20_000))
+    path.write_bytes(gzip.compress((SESSION + noise).encode())[:-1000])
+    analysis = analyzer.read(path)
+    assert len(analysis.packets) == len(read(SESSION, tmp_path).packets)
+    assert [damage.what for damage in analysis.capture.damage] == ["the gzip stream breaks off"]
+
+
+@pytest.mark.parametrize(
+    "content", [gzip.compress(b"no segment"), gzip.compress(bytes(600)), codecs.BOM_UTF16_LE + b"x"]
+)
+def test_compressed_or_wide_and_no_text_of_tcpdumps(content, tmp_path):
+    path = tmp_path / "other"
+    path.write_bytes(content)
+    with pytest.raises(CaptureError, match="neither pcap nor pcapng"):
+        analyzer.read(path)
 
 
 def test_text_without_a_segment_is_refused_as_before(tmp_path):

@@ -21,6 +21,18 @@ def ask(flows=(), transitions=(), anomalies=(), local=(), **capture):
     )
 
 
+def test_an_icmp_error_that_was_joined_is_not_skipped():
+    found = ask(skipped={"ICMP error quoting a TCP segment": 1, "not TCP": 3})
+    assert [remark.text for remark in found.remarks] == [
+        "3 records skipped: not TCP",
+        "1 ICMP error joined to its connection: icmp-error",
+    ]
+    stray = ask(skipped={"ICMP error quoting a segment of a connection that is not here": 2})
+    assert [remark.text for remark in stray.remarks] == [
+        "2 records skipped: ICMP error quoting a segment of a connection that is not here"
+    ]
+
+
 def test_how_many_and_how_they_opened_and_ended():
     found = ask([made.flow(), made.flow(handshake="simultaneous"), made.flow(handshake="refused", close="reset")])
     assert (found.connections, found.completed) == (3, 2)

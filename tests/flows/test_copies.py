@@ -224,6 +224,15 @@ def test_in_one_place_a_retransmission_is_never_a_copy(tmp_path):
     assert copies([*opened(version=6), Seen(5, data), Seen(7, data)], tmp_path) == {}  # a tail loss probe
 
 
+def test_a_syn_ack_for_the_syn_again_and_one_by_its_timer(tmp_path):
+    """Seen on a lossy link: the first answer was lost, a second later both ends' timers ran out within 20 microseconds."""
+    syn, answer = Packet(0, 0, "S", b"", mss=1460), Packet(0, 1, "S.", b"", ident=0, back=True, mss=1460)
+    sights = [Seen(0, syn), Seen(1000, syn), Seen(1000.011, answer), Seen(1000.03, answer)]
+    analysis = played(sights, tmp_path)
+    assert analysis.capture.copies == 0
+    assert analysis.flows.loc[0, "synack_attempts"] == 2
+
+
 def test_in_one_place_identical_acknowledgements_without_id_stay(tmp_path):
     ack = Packet(1, 1, ".", b"", version=6)
     assert copies([*opened(version=6), Seen(5, ack), Seen(5.001, ack)], tmp_path) == {}

@@ -98,6 +98,6 @@ def capture(**more) -> Capture:
         "super_segments": 0, "lost_bytes": 0, "lost_segments": 0, "swapped": 0, "clock_steps": 0, "disordered": 0,
         "one_direction": 0, "filtered": (), "damage": (), "kernel_drops": None, "interface_drops": None,
         "timeless": 0, "comments": (), "comments_left_out": 0, "names": {}, "processes": {}, "printed": False, "bpf": None,
-        "first": START, "last": at(60),
+        "first": START, "last": at(60), "ended": None,
     }  # fmt: skip
     return Capture(**(ordinary | more))

@@ -28,6 +28,16 @@ def flows():
     return made.frame("flows", rows)
 
 
+def test_its_repr_says_what_can_be_asked(packets, flows):
+    assert repr(packets.tcp) == (
+        "df.tcp of `packets`, 5 segments of 2 connections. Ask it: flow(n), handshakes, closes, in_state(state), states"
+    )
+    assert repr(flows.head(1).tcp).startswith("df.tcp of `flows`, 1 connection. Ask it: flow(n), handshakes")
+    assert repr(made.frame("anomalies", []).tcp) == (
+        "df.tcp of `anomalies`, 0 anomalies of 0 connections. Ask it: flow(n)"
+    )
+
+
 def test_questions_to_packets(packets):
     assert list(packets.tcp.flow(1).index) == [3, 4, 5]
     assert list(packets.tcp.flow(0, 1).index) == [1, 2, 3, 4, 5]

@@ -133,7 +133,7 @@ def _edit(path: pathlib.Path, **changes) -> None:
         (lambda folder: _edit(folder / "capture.json", settings={"no_such": 1}), "damaged"),
         (lambda folder: _cut(folder / "flows" / "part-0.parquet"), "damaged"),
         (lambda folder: (folder / "packets" / "part-0.parquet").unlink(), "damaged"),
-        (lambda folder: (folder / "packets" / "_categories.parquet").write_bytes(b"garbage"), "damaged"),
+        (lambda folder: (folder / "packets" / "_categories-0.parquet").write_bytes(b"garbage"), "damaged"),
         (
             lambda folder: (folder / "anomalies" / "part-0.parquet").write_bytes(
                 (folder / "flows" / "part-0.parquet").read_bytes()

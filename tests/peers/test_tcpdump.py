@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import re
 import shutil
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import analyzer
 from analyzer.capture.files import open_capture
 from analyzer.cli import main
 from analyzer.peers import tcpdump
@@ -275,6 +277,37 @@ def test_a_port_a_filter_and_frames_select_lines():
     assert chosen == [line for line in everything if re.search(rf"\.{port}( >|:)", line)]
     assert ours(path, bpf=f"tcp port {port}") == chosen
     assert ours(path, frames={1, 3}) == [everything[0], everything[2]]
+
+
+@pytest.mark.kernels
+def test_one_connection_prints_its_own_lines(capsys, tmp_path):
+    path = str(CAPTURES / "many-connections" / "eth.pcap")
+    analysis = analyzer.read(path, bpf="ip")
+    lines = analysis.flow(3).tcpdump()
+    assert main(["packets", path, "ip", "--format", "tcpdump", "--flow", "3"]) == 0
+    assert lines == capsys.readouterr().out.splitlines()
+    assert len(lines) == len(analysis.flow(3).packets) > 0
+    gone = tmp_path / "gone.pcap"
+    shutil.copy(path, gone)
+    analysis = analyzer.read(gone)
+    gone.unlink()
+    with pytest.raises(analyzer.CaptureError, match="no such file"):
+        analysis.flow(3).tcpdump()
+    analysis.capture = dataclasses.replace(analysis.capture, files=("-",))
+    with pytest.raises(analyzer.CaptureError, match="through a pipe"):
+        analysis.flow(3).tcpdump()
+
+
+@pytest.mark.kernels
+def test_one_connection_of_several_files():
+    """Read again together, as they were read."""
+    paths = [CAPTURES / name / "any.pcap" for name in ("reset", "refused")]
+    analysis = analyzer.read(paths)
+    everything = [line for path in paths for line in ours(path)]
+    for number in analysis.flows.index:
+        lines = analysis.flow(number).tcpdump()
+        assert len(lines) == len(analysis.flow(number).packets)
+        assert set(lines) <= set(everything)
 
 
 @settings(max_examples=200, deadline=None)

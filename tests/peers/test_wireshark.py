@@ -36,13 +36,16 @@ def test_the_segments_that_tshark_selects(display_filter):
 
 
 def test_a_filter_that_tshark_does_not_know():
-    with pytest.raises(analyzer.FilterError, match=r"tcp\.foo"):
+    with pytest.raises(analyzer.FilterError, match=r"tcp\.foo") as error:
         analyzer.read(MANY, display_filter="tcp.foo == 1")
+    assert "\n" not in str(error.value)
 
 
 def test_several_files_have_other_numbers_in_tshark():
     with pytest.raises(analyzer.CaptureError, match="one capture file"):
         analyzer.read([MANY, MANY], display_filter="tcp")
+    with pytest.raises(analyzer.CaptureError, match="which a pipe cannot"):
+        analyzer.read("-", display_filter="tcp")
 
 
 def test_a_capture_cut_short_is_selected_from(tmp_path):

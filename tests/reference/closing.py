@@ -6,11 +6,12 @@ A FIN takes effect at its place in the sequence, when all before it has arrived.
 from __future__ import annotations
 
 from analyzer.tracker.anomalies import Kind
-from analyzer.tracker.marks import Step
+from analyzer.tracker.marks import Evidence, Step
 from analyzer.tracker.states import Event, State
 from tests.reference.arrival import Arrival, Mark
 from tests.reference.connection import End
 from tests.reference.machine import is_assumed, prove, refute
+from tests.reference.opening import shows_established
 
 
 def acknowledgement_of_fin(seen: Arrival) -> Mark:
@@ -19,7 +20,7 @@ def acknowledgement_of_fin(seen: Arrival) -> Mark:
     if you.fin is None or seen.heard is None:
         return None
     if seen.heard <= you.fin:  # lost behind this point, or still on its way
-        me.missed_fin |= fin_did_not_arrive(me, seen.frame)
+        me.missed_fin |= fin_has_not_come(seen, me)
         return None
     mark = step_of_acknowledgement(seen)
     if me.took_fin:
@@ -52,11 +53,17 @@ def step_of_acknowledgement(seen: Arrival) -> Mark:
     return None
 
 
-def fin_did_not_arrive(end: End, frame: int) -> bool:
-    """Take back that the peer's FIN took effect, if that was assumed."""
-    refuted = refute(end, end.fin_taken, frame)
-    end.took_fin &= not refuted
-    return refuted
+def fin_has_not_come(seen: Arrival, end: End) -> bool:
+    """Take back that the peer's FIN took effect, if that was assumed; that its own was acknowledged stands."""
+    acknowledged = (
+        end.fin_taken is not None and end.fin_acked is not None and end.fin_acked.number > end.fin_taken.number
+    )
+    if not refute(end, end.fin_taken, seen.frame):
+        return False
+    end.took_fin = False
+    if acknowledged:
+        end.fin_acked = seen.assumed(end, Event.RCV_ACK_OF_FIN)
+    return True
 
 
 def fin(seen: Arrival) -> Mark:
@@ -68,7 +75,15 @@ def fin(seen: Arrival) -> Mark:
     if me.fin is not None:
         return fin_again(seen) if place == me.fin else None
     me.fin, me.fin_frame = place, seen.frame
-    seen.proven(me, Event.SEND_FIN)
+    if was_overtaken(seen):
+        me.fin_taken.evidence = Evidence.ASSUMED
+        fin_has_not_come(seen, me)
+    if not you.packets:  # FIN_WAIT_1, or LAST_ACK: nothing of the other end was seen
+        seen.assumed(me, Event.SEND_FIN)
+    elif is_assumed(me.established) and not shows_established(seen):  # the same
+        me.established = seen.assumed(me, Event.SEND_FIN)
+    else:
+        seen.proven(me, Event.SEND_FIN)
     if you.acked > place:
         acknowledged_before(seen)
     if not flow.close_1:
@@ -82,6 +97,13 @@ def fin(seen: Arrival) -> Mark:
             me.fin_taken = seen.assumed(me, Event.RCV_FIN)
         return Step.SIMULTANEOUS_CLOSE_3, False
     return (Step.CLOSE_2_3 if flow.close_2 == seen.frame else Step.CLOSE_3), False
+
+
+def was_overtaken(seen: Arrival) -> bool:
+    """Whether it was sent before the other FIN came, of which its sender's acknowledgement was seen first."""
+    me, you = seen.me, seen.you
+    crossed = you.fin is not None and seen.heard is not None and seen.heard <= you.fin < me.acked
+    return crossed and me.fin_taken is not None and me.fin_taken.new is State.CLOSE_WAIT
 
 
 def acknowledged_before(seen: Arrival) -> None:
@@ -116,7 +138,7 @@ def fin_again(seen: Arrival) -> Mark:
     refute(me, me.ended, frame)
     you.missed_fin = False
     if you.acked <= me.fin:
-        fin_did_not_arrive(you, frame)
+        fin_has_not_come(seen, you)
     if flow.close_1 == me.fin_frame:
         return Step.CLOSE_1, True
     return (Step.SIMULTANEOUS_CLOSE_3 if flow.simultaneous_close else Step.CLOSE_3), True

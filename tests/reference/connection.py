@@ -60,6 +60,9 @@ class End:
     moved_ns: int = 0  #: the time of the segment that last moved it by being sent to it
 
     isn: int | None = None  #: the base of its numbers: of its SYN, else its first number less one
+    isn_before: int | None = None  #: of the SYN-ACK before, which had another one; None: there was none
+    frame_before: int | None = None  #: and that one's frame, if it was the one that opens
+    syn_frame: int | None = None  #: its last SYN
     next: int = 0  #: the highest number that it sent, plus one
     acked: int = -1  #: the highest acknowledgement that it sent
     contiguous: int = 0  #: all that it sent below this was seen here, or acknowledged
@@ -85,7 +88,7 @@ class End:
     )
 
     # the moves that may be proven or refuted yet
-    listening: Change | None = None
+    syn_taken: Change | None = None  #: by the peer's SYN: to LISTEN, or to SYN_RCVD where SYNs cross
     established: Change | None = None
     fin_taken: Change | None = None  #: by the peer's FIN
     fin_acked: Change | None = None  #: by the acknowledgement of its own FIN
@@ -152,6 +155,8 @@ class Flow:
     forged: bool = False  #: opened by a forged SYN: no connection of its own
     ecn_offered: bool = False
     ecn_agreed: bool = False
+    accurate_ecn_offered: bool = False  #: RFC 9768
+    accurate_ecn_agreed: bool = False
     zeek: Connection | None = None  #: what Zeek makes of it
     completeness: int = 0  #: Wireshark's bits
     first_bits: int = 0  #: of the first packet, which count once there is a second

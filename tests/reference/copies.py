@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from tests.reference.connection import Flow, Pair
-from tests.reference.segment import FIN, SYN, Segment
+from tests.reference.segment import ACK, FIN, SYN, Segment
 
 WINDOW, SIGHTS, NEAR = 8192, 16, 64
 SECOND_NS, MILLISECOND_NS = 10**9, 10**6
@@ -84,9 +84,16 @@ class Sights:
         if segment.length or segment.has(SYN) or segment.has(FIN):
             between = self.all[sight.place + 1 :]
             heard = any(other.ends == it.ends and other.side != it.side for other in between)
-            if apart <= MILLISECOND_NS // 2 and segment.time_ns >= SECOND_NS and len(between) <= NEAR and not heard:
+            soon = apart <= MILLISECOND_NS // 2 and segment.time_ns >= SECOND_NS and len(between) <= NEAR
+            if soon and not heard and not (segment.has(SYN) and segment.has(ACK) and not self.asked_twice(sight)):
                 return True
         return apart <= 10 * MILLISECOND_NS and self.has_own_id(it)
+
+    def asked_twice(self, sight: Sight) -> bool:
+        """A SYN-ACK may answer a SYN that came again, and come by its timer at once: was that SYN seen twice too?"""
+        before = self.all[max(0, sight.place - NEAR) : sight.place]
+        heard = [other for other in before if other.ends == sight.ends and other.side == 1 - sight.side]
+        return bool(heard) and heard[-1].first is not heard[-1]
 
     def has_own_id(self, it: Sight) -> bool:
         """Whether the sender's other segments have other IP IDs."""

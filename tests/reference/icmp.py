@@ -27,9 +27,9 @@ def on_error(segment: Segment, me: End, you: End, flow: Flow, log: Log) -> None:
     if what is Effect.ENDS_ATTEMPT:
         flow.refused = True
         log.note(segment, flow.number, Kind.REFUSED, me.endpoint, Detail.BY_ICMP, flow.open_1)
-        if refute(you, you.listening, segment.frame):  # the SYN came to no listener
-            told = origin(segment) is Origin.PEER and numbers(segment) in PORT_OR_PROTOCOL
-            you.state, you.proven = (State.CLOSED, True) if told else (State.UNKNOWN, False)
+        presumed = you.state is State.LISTEN and refute(you, you.syn_taken, segment.frame)
+        if presumed and origin(segment) is Origin.PEER and numbers(segment) in PORT_OR_PROTOCOL:
+            log.move(you, Event.SEND_REFUSAL, Evidence.PROVEN, flow.number, segment.time_ns, segment.frame)
     if what in (Effect.ENDS_ATTEMPT, Effect.DROPS_REQUEST):
         time_ns, frame = segment.time_ns, segment.frame
         me.ended = log.move(me, Event.RCV_ICMP_ERROR, Evidence.ASSUMED, flow.number, time_ns, frame)

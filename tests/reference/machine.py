@@ -7,6 +7,7 @@ something that it sends proves it, or refutes it: then the end is again where it
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from analyzer.tracker.anomalies import Detail, Kind
 from analyzer.tracker.icmp import Effect
@@ -15,9 +16,12 @@ from analyzer.tracker.states import TRANSITIONS, Event, State
 from tests.reference.connection import Change, End
 from tests.reference.segment import Segment
 
-OPEN_QUESTIONS = ("listening", "established", "fin_taken", "fin_acked", "ended")
+if TYPE_CHECKING:
+    from tests.reference.causes import Why
+
+OPEN_QUESTIONS = ("syn_taken", "established", "fin_taken", "fin_acked", "ended")
 SENDING = {Event.SEND_SYN, Event.SEND_SYN_ACK, Event.SEND_DATA, Event.SEND_FIN, Event.SEND_RST}
-TABLE = {(row.old, row.event): row.new for row in TRANSITIONS}
+TABLE = {(row.old, row.event): row for row in TRANSITIONS}
 
 
 @dataclass
@@ -31,6 +35,7 @@ class Anomaly:
     related_frame: int | None = None
     error: Segment | None = None  #: what an ICMP error quotes
     effect: Effect | None = None  #: and what it did
+    why: Why | None = None  #: it came again
 
 
 @dataclass
@@ -55,29 +60,33 @@ class Log:
         self, end: End, event: Event, evidence: Evidence, flow: int, time_ns: int, frame: int | None = None
     ) -> Change | None:
         """Let an event happen to an end: the row written, or None if the table says that the end stays."""
-        new = TABLE.get((end.state, event))
-        if new is None:
+        row = TABLE.get((end.state, event))
+        if row is None:
             return None
+        old, new = end.state if row.was is None else row.was, row.new
         proven = evidence is Evidence.PROVEN
+        if old is new:  # it was there all the time
+            end.state, end.proven = new, proven
+            return None
         change = Change(
             len(self.changes),
             time_ns,
             frame,
             flow,
             end.endpoint,
-            end.state,
+            old,
             event,
             new,
             evidence,
             frame if proven else None,
         )
         self.changes.append(change)
-        if not end.path and not (end.state is State.UNKNOWN and new is State.LISTEN):
-            end.path.append(end.state)
+        if not end.path and not (old is State.UNKNOWN and new is State.LISTEN):
+            end.path.append(old)
         end.path.append(new)
         end.state, end.proven, end.deadline_ns = new, proven, None
         if proven:  # it was in the state that it left; only that its FIN was acknowledged nothing can show
-            for before in (end.listening, end.established, end.fin_taken):
+            for before in (end.syn_taken, end.established, end.fin_taken):
                 prove(end, before, frame)
             end.ended = None
         if event in SENDING:  # what it does itself settles what was assumed of it before
@@ -108,7 +117,10 @@ def refute(end: End, change: Change | None, frame: int) -> bool:
         if later is not None and later.number >= change.number:
             strike(end, later, frame)
             setattr(end, name, None)
-    end.state, end.proven, end.deadline_ns = change.old, True, None  # what it sent shows that it never left
+    if end.path == [State.UNKNOWN]:
+        end.path.clear()  # it has not moved at all
+    # what it sent shows that it never left
+    end.state, end.proven, end.deadline_ns = change.old, change.old is not State.UNKNOWN, None
     return True
 
 

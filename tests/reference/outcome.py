@@ -10,14 +10,16 @@ from analyzer.tracker.marks import Close, Evidence, Handshake
 from analyzer.tracker.states import Event
 from tests.reference.connection import Change, End, Flow
 from tests.reference.machine import Anomaly, Log
-from tests.reference.timers import expire
+from tests.reference.timers import expire, start_silence
 
-PENDING_NS = 1_000_000_000  #: a SYN younger than the first retransmission time-out may yet be answered (RFC 6298)
+PENDING_NS = 1_000_000_000  #: an attempt younger than the first retransmission time-out may yet be answered (RFC 6298)
 
 
-def conclude(flows: list[Flow], last_ns: int, log: Log) -> None:
+def conclude(flows: list[Flow], last_ns: int, log: Log, rto_max_ns: int) -> None:
     """Say it; last_ns: the time of the last record."""
     for flow in (flow for flow in flows if not flow.forged):
+        start_silence(flow.client, flow.server, rto_max_ns)
+        start_silence(flow.server, flow.client, rto_max_ns)
         for end in flow.ends:
             expire(end, last_ns, flow.number, log)
         flow.handshake = handshake(flow)
@@ -33,7 +35,7 @@ def note_silence(flow: Flow, last_ns: int, log: Log) -> None:
     if client.packets and server.packets:
         return
     if flow.open_1 and not flow.refused and not client.spoke:
-        if last_ns - (flow.syn_ns or 0) >= PENDING_NS:
+        if last_ns - flow.start_ns >= PENDING_NS:
             log.anomalies.append(Anomaly(flow.syn_ns or 0, flow.open_1, flow.number, 0, Kind.SYN_UNANSWERED))
     elif client.spoke or server.spoke:
         log.anomalies.append(Anomaly(flow.start_ns, flow.first_frame, flow.number, None, Kind.ONE_DIRECTION))

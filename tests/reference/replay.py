@@ -13,7 +13,7 @@ from analyzer.tracker.anomalies import Detail, Kind
 from analyzer.tracker.marks import Evidence, Step
 from analyzer.tracker.quality import Measure
 from analyzer.tracker.states import Event, State
-from tests.reference import closing, delivery, icmp, opening, timers, zeek
+from tests.reference import causes, closing, delivery, icmp, opening, timers, zeek
 from tests.reference.arrival import Arrival, Mark
 from tests.reference.connection import Conversation, End, Flow, Pair, before, relative
 from tests.reference.copies import Sight, Sights
@@ -71,6 +71,7 @@ class Replay:
     quality: Quality = field(default_factory=Quality)
     local: dict[tuple[int, int], set[str]] = field(default_factory=dict)  #: address -> where it was seen to lie
     sights: Sights = field(default_factory=Sights)
+    zeek_ns: int = -(2**63)  #: Zeek's clock: the latest time
     rows_by_frame: dict[int, PacketRow] = field(default_factory=dict)
     copies: int = 0
     streams: int = 0
@@ -95,7 +96,8 @@ class Replay:
 
     def conclude(self) -> None:
         self.quality.conclude(self.log)
-        conclude(self.flows, self.last_ns, self.log)
+        conclude(self.flows, self.last_ns, self.log, round(self.settings.rto_max_s * 1e9))
+        causes.explain(self)
         icmp.find_quoted(self.log.anomalies, self.packets)
         self.wireshark.second_pass()
 
@@ -127,7 +129,9 @@ class Replay:
         known = pair.newest
         if not (known and damaged):
             split = self.settings.zeek_timeouts
-            known = zeek.find_split(segment, pair) if split else find_incarnation(segment, side, pair)
+            known = zeek.find_split(segment, pair, self.zeek_ns) if split else find_incarnation(segment, side, pair)
+        if known is None and not self.settings.zeek_timeouts:
+            known = crossed(segment, side, pair)
         flow = known or self.new_flow(segment, side, pair, stream)
         me, you = flow.end_on(side), flow.end_on(1 - side)
         for end in (me, you):
@@ -137,7 +141,8 @@ class Replay:
         damaged &= whole
         if segment.checksum is Checksum.WRONG:
             self.quality.note_wrong(segment, whole, damaged, me, flow.number, self.log)
-        flow.zeek = zeek.followed(flow.zeek, segment, side, damaged and self.settings.zeek_checksums)
+        self.zeek_ns = max(self.zeek_ns, segment.time_ns)
+        flow.zeek = zeek.followed(flow.zeek, segment, side, damaged and self.settings.zeek_checksums, self.zeek_ns)
         seq, ack = self.relative_numbers(segment, flow, me, you, damaged)
         window = scaled_window(segment, me, you)
         seen = Arrival(segment, flow, me, you, seq, ack, window, self.log, self.durations_ns)
@@ -259,7 +264,7 @@ class Replay:
         """What a forged SYN was taken for did not happen."""
         forged.forged = True
         for change in self.log.changes:
-            if change.flow == forged.number and forged.server.listening is not None:
+            if change.flow == forged.number and forged.server.syn_taken is not None:
                 change.evidence, change.proven_by, change.refuted_by = Evidence.REFUTED, None, frame
 
     # ---------------------------------------------------------------------------------------------------- numbers
@@ -270,13 +275,25 @@ class Replay:
         """Where no SYN was seen the base is the first number seen, less one, as Wireshark counts."""
         if me.isn is None:
             me.isn = segment.seq if segment.has(SYN) else before(segment.seq)
-        elif segment.is_syn_ack and me.isn != segment.seq and not me.spoke and not damaged:
-            # Another ISN before anything was sent in the first one's numbers: the base moves.
+        elif segment.is_syn_ack and me.isn != segment.seq and not damaged:
             if me.sent_syn_ack:
                 self.log.note(segment, flow.number, Kind.SYNACK_ISN_CHANGED, me.endpoint, Detail.NONE, flow.open_2)
-            me.rebased = True
-            me.isn, me.next, me.contiguous, me.beyond_hole, you.acked = segment.seq, 0, 0, None, -1
-            me.missing, me.unseen = 0, None
+            gone_on = me.spoke or (you.spoke and you.acked >= 1)
+            if not gone_on:  # nothing went on in the first one's numbers: the base moves
+                me.rebased = True
+                me.isn_before = me.isn
+                rebase(me, you, segment.seq)
+        elif segment.is_syn and me.isn != segment.seq and not damaged:
+            if not me.opened and you.state is State.SYN_SENT:  # the base was a guess
+                rebase(me, you, segment.seq)
+        elif not segment.has(SYN) and segment.has(ACK) and not me.spoke and not damaged and you.isn_before is not None:
+            if segment.ack == (you.isn_before + 1) % 2**32:  # of two SYN-ACKs it took the first
+                rebase(you, me, you.isn_before)
+                you.next = you.contiguous = 1
+                flow.synack_ns = None
+                if you.fin is None:
+                    flow.open_2 = you.frame_before
+            you.isn_before = None
         seq = relative(segment.seq, me.isn, max(me.next, you.acked))
         if not segment.has(ACK):
             return seq, None
@@ -308,6 +325,21 @@ class Replay:
         there.add("loopback" if segment.loopback else "remote" if segment.outgoing else "local")
 
 
+def rebase(me: End, you: End, isn: int) -> None:
+    """The numbers of an end count from another one on."""
+    me.isn, me.next, me.contiguous, me.beyond_hole, you.acked = isn, 0, 0, None, -1
+    me.missing, me.unseen = 0, None
+
+
+def crossed(segment: Segment, side: int, pair: Pair) -> Flow | None:
+    """The newest flow, where the SYN crosses the one that opened it; its sender has sent no SYN, but a bare acknowledgement."""
+    newest = pair.newest
+    if newest is None:
+        return None
+    me, you = newest.end_on(side), newest.end_on(1 - side)
+    return newest if you.state is State.SYN_SENT and not me.opened else None
+
+
 def stack_key(tags: tuple[int, ...]) -> int | None:
     """The stack of VLAN tags as part of a flow's key: twelve bits each, the last 31 bits of them."""
     key = 0
@@ -337,19 +369,23 @@ def happen(seen: Arrival, counts: Counter) -> Mark:
         mark = rst(seen)
         delivery.window(seen)
         return mark
-    if not segment.has(SYN):
+    if segment.has(ACK) and not segment.has(SYN):
         opening.goes_on(seen)  # it was not over
     if segment.is_syn_ack:
         mark = opening.syn_ack(seen)
+        if segment.seq != me.isn:  # of another connection: its numbers say nothing of this one
+            return mark
     elif segment.has(SYN):
         mark = opening.syn(seen)
-    else:
+    elif segment.has(ACK):
         mark = opening.opened(seen)
+    else:
+        mark = None  # 3.10.7.4, fifth: if the ACK bit is off, drop the segment
     mark = closing.acknowledgement_of_fin(seen) or mark
     if seen.heard is not None:
         delivery.acknowledgement(seen, counts)
     delivery.text(seen, counts)
-    if segment.has(FIN) and not segment.has(SYN):
+    if segment.has(FIN) and segment.has(ACK) and not segment.has(SYN):
         mark = closing.fin(seen) or mark
     closing.fins_take_effect(seen)
     delivery.window(seen)

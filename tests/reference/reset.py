@@ -6,9 +6,12 @@ from analyzer.tracker.anomalies import Detail, Kind
 from analyzer.tracker.marks import Step
 from analyzer.tracker.states import Event, State
 from tests.reference.arrival import Arrival, Mark
-from tests.reference.machine import is_assumed, refute
+from tests.reference.closing import fin_has_not_come
+from tests.reference.machine import is_assumed, prove, refute
 from tests.reference.segment import ACK
 
+AT_FIN = {State.CLOSE_WAIT, State.LAST_ACK, State.CLOSING}
+"""Linux takes the FIN's own number too (tcp_reset_check)."""
 WINDOW_SUFFICES = {State.SYN_RCVD, State.FIN_WAIT_2, State.TIME_WAIT}
 
 
@@ -52,7 +55,7 @@ def refusal(seen: Arrival) -> Detail:
     lowest = max(you.acked, 0)
     highest = max(seen.me.contiguous, lowest)
     at_rcv_nxt = lowest <= seq <= highest
-    at_fin = you.took_fin and seq == lowest - 1  # Linux takes the FIN's own number too (tcp_reset_check)
+    at_fin = you.state in AT_FIN and you.took_fin and seq == lowest - 1
     in_window = you.state in WINDOW_SUFFICES and lowest <= seq < max(you.window_right, lowest + 1)
     return Detail.NONE if at_rcv_nxt or at_fin or in_window else Detail.NOT_AT_RCV_NXT
 
@@ -64,11 +67,12 @@ def at_snd_nxt(seen: Arrival) -> bool:
 
 def sent_rst_ack(seen: Arrival) -> None:
     me = seen.me
-    if me.state is State.LISTEN and refute(me, me.listening, seen.frame):
-        me.state = State.CLOSED  # it answers for a port that nobody listens on
-    elif me.state is State.UNKNOWN and not me.sent_syn and seen.you.state is State.SYN_SENT:
-        me.state, me.proven = State.CLOSED, True
+    presumed = me.state is State.LISTEN and refute(me, me.syn_taken, seen.frame)
+    if presumed or (me.state is State.UNKNOWN and seen.you.state is State.SYN_SENT):
+        seen.proven(me, Event.SEND_REFUSAL)
     elif me.state in (State.UNKNOWN, State.SYN_SENT) or at_snd_nxt(seen):
+        if seen.you.fin is not None and seen.ack <= seen.you.fin:
+            me.missed_fin |= fin_has_not_come(seen, me)
         seen.proven(me, Event.SEND_RST)
     # else forged, or a reply for a connection that it does not have
 
@@ -76,6 +80,9 @@ def sent_rst_ack(seen: Arrival) -> None:
 def sent_bare_rst(seen: Arrival) -> None:
     """It answers for a connection that the sender does not have: what was assumed of it did not happen."""
     me = seen.me
+    if me.state is State.CLOSED:  # it has no connection: so it is
+        prove(me, me.fin_acked, seen.frame)
+        prove(me, me.ended, seen.frame)
     if me.state in (State.SYN_SENT, State.CLOSED, State.LISTEN):
         return  # a reply to something that does not belong to its connection
     if me.state is State.ESTABLISHED and is_assumed(me.established):
@@ -84,6 +91,6 @@ def sent_bare_rst(seen: Arrival) -> None:
         refute(me, me.established, seen.frame)
     elif me.state is State.TIME_WAIT and is_assumed(me.fin_taken):
         refute(me, me.fin_taken, seen.frame)
-    elif me.state not in (State.UNKNOWN, State.FIN_WAIT_1) and not at_snd_nxt(seen):
+    elif me.state not in (State.UNKNOWN, State.FIN_WAIT_1) and not at_snd_nxt(seen) and seen.seq != seen.you.acked:
         return
     seen.proven(me, Event.SEND_RST)

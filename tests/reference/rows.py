@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 from analyzer.decode.layers import TUNNEL_WORDS
 from analyzer.decode.segment import SKIPPED_WORDS
 from analyzer.tracker.anomalies import CATALOGUE, DETAIL_WORDS, Detail, Kind
+from analyzer.tracker.causes import CATALOGUE as CAUSES
+from analyzer.tracker.causes import EVIDENCE_WORDS as CAUSE_EVIDENCE_WORDS
 from analyzer.tracker.marks import (
     CLOSE_WORDS,
     ENDPOINT_WORDS,
@@ -237,6 +239,7 @@ def agreed(flow: Flow) -> Row:
         "sack": by_both(lambda options: options.sack_permitted),
         "timestamps": by_both(lambda options: options.timestamps is not None),
         "ecn": (flow.ecn_offered and flow.ecn_agreed) if known else None,
+        "accurate_ecn": (flow.accurate_ecn_offered and flow.accurate_ecn_agreed) if known else None,
         "fast_open": client.fast_open if client.opened else None,
         "mptcp": by_both(lambda options: options.mptcp),
     }
@@ -291,6 +294,23 @@ def anomaly(it: Anomaly, shown: Shown | None, interfaces: list[str | None]) -> R
         "severity": entry.severity,
         "related_frame": it.related_frame or None,
         "detail": detail_of(it, interfaces),
+        **cause_of(it),
+    }
+
+
+def cause_of(it: Anomaly) -> Row:
+    why = it.why
+    if why is None:
+        names = ("cause", "evidence", "evidence_frame", "waited", "rto", "duplicate_acks", "sacked")
+        return dict.fromkeys(names)
+    return {
+        "cause": CAUSES[why.verdict].name,
+        "evidence": CAUSE_EVIDENCE_WORDS[why.evidence],
+        "evidence_frame": why.frame or None,
+        "waited": None if why.waited_ns is None else why.waited_ns / 1e9,
+        "rto": why.rto_ns / 1e9 if why.rto_ns else None,
+        "duplicate_acks": why.duplicate_acks if why.told else None,
+        "sacked": why.sacked if why.told else None,
     }
 
 

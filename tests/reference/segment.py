@@ -10,7 +10,7 @@ from analyzer.decode.layers import Layer
 from tests.reference.record import Record
 from tests.reference.way import IcmpError
 
-FIN, SYN, RST, PSH, ACK, URG, ECE, CWR = 1, 2, 4, 8, 16, 32, 64, 128
+FIN, SYN, RST, PSH, ACK, URG, ECE, CWR, AE = 1, 2, 4, 8, 16, 32, 64, 128, 256
 
 
 @dataclass

@@ -34,3 +34,10 @@ def expire(end: End, now_ns: int, flow: int, log: Log) -> None:
     if end.deadline_ns is not None and now_ns >= end.deadline_ns:
         event = Event.TIMEOUT_2MSL if end.state is State.TIME_WAIT else Event.GIVE_UP
         end.ended = log.move(end, event, Evidence.ASSUMED, flow, end.deadline_ns)
+
+
+def start_silence(me: End, you: End, rto_max_ns: int) -> None:
+    """Who repeats what nobody acknowledges does it at least so often (RFC 6298 2.5), or has given up."""
+    waits = me.retransmitted and you.packets and 0 <= you.acked < me.next
+    if me.state in (State.ESTABLISHED, State.CLOSE_WAIT) and me.deadline_ns is None and waits:
+        me.deadline_ns = me.last_ns + rto_max_ns

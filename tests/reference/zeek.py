@@ -583,14 +583,15 @@ class Connection:
         return "OTH"
 
 
-def followed(connection: Connection | None, segment: Segment, side: int, damaged: bool) -> Connection:
+def followed(connection: Connection | None, segment: Segment, side: int, damaged: bool, now_ns: int) -> Connection:
     """Take a segment of a flow into the connection that the flow's words are of; returns that.
 
     Where Zeek counts it to another: the first that was more than an attempt is kept. Of a damaged one only a letter is left.
+    now_ns: the latest time of any segment so far; Zeek's clock never goes back.
     """
     if connection is None:
         connection = Connection(segment, side)
-    elif connection.is_deleted(segment.time_ns) or connection.is_reuse(segment):
+    elif connection.is_deleted(now_ns) or connection.is_reuse(segment):
         if connection.finished:
             return connection
         connection = Connection(segment, side)
@@ -601,11 +602,11 @@ def followed(connection: Connection | None, segment: Segment, side: int, damaged
     return connection
 
 
-def find_split(segment: Segment, pair: Pair) -> Flow | None:
+def find_split(segment: Segment, pair: Pair, latest_ns: int) -> Flow | None:
     """The newest flow of the pair, unless Zeek begins another connection: a reuse, or it has forgotten the one before."""
     flow = pair.newest
     if flow is None or flow.zeek is None:
         return flow
     zeek, now_ns = flow.zeek, segment.time_ns
-    another = zeek.is_deleted(now_ns) or zeek.is_gone(now_ns) or zeek.is_reuse(segment)
+    another = zeek.is_deleted(max(now_ns, latest_ns)) or zeek.is_gone(now_ns) or zeek.is_reuse(segment)
     return None if another else flow

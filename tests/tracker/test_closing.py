@@ -261,3 +261,16 @@ def test_no_data_at_all():
 
 def test_the_last_acknowledgement_is_not_seen():
     play(last_ack()).ends(f"{OPENED}>CLOSE_WAIT>LAST_ACK", f"{TAKEN}>{CLOSES}", close="half-closed", close_4=None)
+
+
+def test_a_fin_overtaken_by_the_acknowledgement_of_the_other():
+    """What it acknowledges tells that it was sent before the other FIN came: they crossed. Seen in the trial fins-cross."""
+    played = play(
+        f"""{talked()}
+        1.000 S>C F. seq=8 ack=6           | CLOSE_WAIT~ FIN_WAIT_1 close 1/4
+        1.010 C>S .  seq=7 ack=9           | CLOSE_WAIT FIN_WAIT_2~ close 2/4 ! ?
+        1.200 C>S F. seq=6 ack=8           | CLOSING~ TIME_WAIT~ simultaneous close 3/4 ! ?
+        1.201 S>C .  seq=9 ack=7           | TIME_WAIT~ TIME_WAIT close 4/4
+        """
+    ).ends("CLOSED>SYN_SENT>ESTABLISHED>FIN_WAIT_1>CLOSING>TIME_WAIT", close="simultaneous")
+    assert played.flow()["server_path"] == "LISTEN>SYN_RCVD>ESTABLISHED>FIN_WAIT_1>FIN_WAIT_2>TIME_WAIT"

@@ -90,6 +90,7 @@ def test_late_segments_stay_with_their_flow():
 
 
 def test_an_old_duplicate_of_the_syn_stays_with_its_flow():
+    """Complaint: "port reuse missed or invented" (Wireshark GL#19771, peafowl#5): a SYN is known by its ISN."""
     played = play(
         f"""{time_wait()}{AGAIN}
         3.100 C>S S seq=0                  | #0 ? ? ? ! ?

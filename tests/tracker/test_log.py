@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from analyzer.capture.records import Records
-from analyzer.frames.build import Tracking
+from analyzer.frames.tracking import Tracking
 from analyzer.tracker.log import ANOMALIES_PER_SEGMENT, TRANSITIONS_PER_SEGMENT
 from analyzer.tracker.outcome import ANOMALIES_PER_FLOW
 from tests import wire

@@ -60,7 +60,7 @@ def test_a_close_seen_from_data_on():
         """
         0.000 S>C P. seq=2000 ack=1000 len=7 | ESTABLISHED~ ESTABLISHED~ ! midstream
         0.010 C>S .  seq=1000 ack=2007     | ESTABLISHED? ESTABLISHED~
-        1.000 S>C F. seq=2007 ack=1000     | CLOSE_WAIT~ FIN_WAIT_1 close 1/4
+        1.000 S>C F. seq=2007 ack=1000     | CLOSE_WAIT~ FIN_WAIT_1~ close 1/4
         1.010 C>S F. seq=1000 ack=2008     | LAST_ACK TIME_WAIT~ close 2+3/4
         1.020 S>C .  seq=2008 ack=1001     | CLOSED~ TIME_WAIT close 4/4
         """,
@@ -103,7 +103,7 @@ def test_the_clients_side_of_a_close():
     played = play(
         f"""{CLIENT_SIDE}
         0.060 C>S .  seq=6 ack=8           | ESTABLISHED ESTABLISHED?
-        1.000 C>S F. seq=6 ack=8           | FIN_WAIT_1 CLOSE_WAIT~ close 1/4
+        1.000 C>S F. seq=6 ack=8           | FIN_WAIT_1~ CLOSE_WAIT~ close 1/4
         2.010 C>S .  seq=7 ack=9           | ? ?
         """
     ).ends(closed_by="client", close_1=5)
@@ -117,7 +117,7 @@ def test_the_servers_side_only():
         0.000 S>C S. seq=0 ack=1 mss=1460  | ESTABLISHED~ SYN_RCVD open 2/3 ! one-direction
         0.030 S>C .  seq=1 ack=6           | ESTABLISHED? ?
         0.040 S>C P. seq=1 ack=6 len=7     | ESTABLISHED? ESTABLISHED
-        1.000 S>C F. seq=8 ack=6           | CLOSE_WAIT~ FIN_WAIT_1 close 1/4
+        1.000 S>C F. seq=8 ack=6           | CLOSE_WAIT~ FIN_WAIT_1~ close 1/4
         """
     ).ends(role_evidence="syn-ack", closed_by="server", client_packets=0)
 

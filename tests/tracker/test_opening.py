@@ -158,6 +158,17 @@ def test_the_last_syn_is_the_unanswered_one():
     assert [frame for frame, kind in played.kinds() if kind == "syn-unanswered"] == [2]
 
 
+def test_an_attempt_is_as_old_as_its_first_syn():
+    """The capture ends with a repetition: that one may be answered yet, but for three seconds nobody has."""
+    played = play(
+        f"""{syn_sent()}
+        1.000 C>S S  seq=0                 | SYN_SENT LISTEN~ (open 1/3) ! syn-retransmitted
+        3.000 C>S S  seq=0                 | SYN_SENT LISTEN~ (open 1/3) ! ?
+        """
+    )
+    assert [frame for frame, kind in played.kinds() if kind == "syn-unanswered"] == [3]
+
+
 def test_a_syn_that_may_be_answered_yet_is_not_unanswered():
     play(f"{syn_sent()}\n0.5 timer | SYN_SENT LISTEN").ends(handshake="syn only", close="still open")
 

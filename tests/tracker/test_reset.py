@@ -207,3 +207,44 @@ def test_an_end_that_goes_on_was_not_reset():
         """
     ).ends(server_state="ESTABLISHED", server_path="LISTEN>SYN_RCVD>ESTABLISHED")
     assert played.changes("server")[-1] == "8 ESTABLISHED>CLOSED refuted 9"
+
+
+def test_a_reset_tells_that_the_fin_had_not_come():
+    """It acknowledges less: the FIN was lost, or is on its way to nobody. Seen in the trial reset-in-last-ack, at the server."""
+    played = play(
+        f"""{last_ack()}
+        2.020 S>C R. seq=9 ack=6           | CLOSED~ CLOSED reset ! reset
+        """
+    ).ends("CLOSED>SYN_SENT>ESTABLISHED>CLOSE_WAIT>LAST_ACK>CLOSED")
+    assert played.changes("server")[-2:] == ["10 FIN_WAIT_2>TIME_WAIT refuted 11", "11 FIN_WAIT_2>CLOSED proven 11"]
+
+
+def test_a_reset_tells_that_the_fin_had_not_come_but_its_acknowledgement_had():
+    """The FINs seemed to cross, CLOSING, TIME_WAIT; the one was lost: FIN_WAIT_2. Seen in the trial reset-in-closing."""
+    played = play(
+        f"""{closing()}
+        1.002 C>S .  seq=7 ack=9           | CLOSING TIME_WAIT~ close 4/4
+        1.030 S>C R. seq=9 ack=6           | CLOSED~ CLOSED reset ! reset
+        """
+    )
+    assert played.flow()["server_path"] == "LISTEN>SYN_RCVD>ESTABLISHED>FIN_WAIT_1>FIN_WAIT_2>CLOSED"
+
+
+def test_a_reset_at_the_number_of_the_fin_does_not_end_time_wait():
+    """Linux takes it in CLOSE_WAIT, CLOSING and LAST_ACK; what answers late data has it. Seen in the trial fin-before-data."""
+    play(
+        f"""{time_wait()}
+        2.020 S>C R  seq=8                 | TIME_WAIT CLOSED ! reset-unacceptable
+        """
+    ).ends(close="orderly", client_state="TIME_WAIT")
+
+
+def test_an_end_that_has_gone_answers_at_the_number_that_it_is_asked_for():
+    """Its last data never came: the peer does not know its next number. Seen in the trial patience-ends, at the client."""
+    play(
+        f"""{talked()}
+        1.000 C>S P. seq=6 ack=8 len=5     | ESTABLISHED ESTABLISHED
+        2.000 S>C P. seq=8 ack=6 len=5     | ESTABLISHED ESTABLISHED
+        2.010 C>S R  seq=6                 | CLOSED CLOSED~ reset ! reset
+        """
+    ).ends("CLOSED>SYN_SENT>ESTABLISHED>CLOSED", close="reset", closed_by="client")

@@ -97,6 +97,46 @@ def test_close_wait_has_no_timer():
     play(f"{close_wait()}\n 3600.0 timer | CLOSE_WAIT CLOSED").ends(client_state="CLOSE_WAIT")
 
 
+REPEATED = """
+    1.0   C>S P. seq=6 ack=8 len=5     | ESTABLISHED ESTABLISHED
+    1.2   C>S P. seq=6 ack=8 len=5     | ESTABLISHED ESTABLISHED ! retransmission
+    1.6   C>S P. seq=6 ack=8 len=5     | ESTABLISHED ESTABLISHED ! retransmission
+"""
+
+
+def test_an_end_that_repeats_its_text_gives_up():
+    """3.8.3: R2 (``tcp_retries2``). When nothing was repeated for the longest time-out, it had ended."""
+    played = play(
+        f"""{talked()}{REPEATED}
+        121.5 timer                        | ESTABLISHED ESTABLISHED
+        121.7 timer                        | CLOSED ESTABLISHED
+        """
+    ).ends(client_state="CLOSED", server_state="ESTABLISHED", close="timed out", handshake="complete")
+    assert ended(played) == (pytest.approx(121.6), "GIVE_UP", "assumed")
+
+
+def test_an_end_that_repeats_its_text_in_close_wait_gives_up():
+    played = play(
+        f"""{close_wait()}
+        2.0   C>S P. seq=6 ack=9 len=5     | CLOSE_WAIT FIN_WAIT_2~
+        2.2   C>S P. seq=6 ack=9 len=5     | CLOSE_WAIT FIN_WAIT_2~ ! retransmission
+        130.0 timer                        | CLOSED ?
+        """
+    ).ends(client_state="CLOSED", close="timed out")
+    assert ended(played) == (pytest.approx(122.2), "GIVE_UP", "assumed")
+
+
+@pytest.mark.parametrize(
+    "then", ["2.0 S>C . seq=8 ack=11", "100.0 C>S P. seq=6 ack=8 len=5"], ids=["acknowledged", "goes on"]
+)
+def test_an_end_that_may_go_on_has_not_given_up(then):
+    assert play(f"{talked()}{REPEATED}\n{then}\n 200.0 timer | ESTABLISHED ESTABLISHED").flow()["close"] == "still open"
+
+
+def test_what_was_sent_once_may_have_been_acknowledged_unseen():
+    play(f"{talked()}\n 1.0 C>S P. seq=6 ack=8 len=5\n 500.0 timer | ESTABLISHED ESTABLISHED")
+
+
 def test_established_has_no_timer():
     play(f"{talked()}\n 86400.0 timer | ESTABLISHED ESTABLISHED").ends(close="still open")
 

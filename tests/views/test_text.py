@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -55,6 +56,17 @@ def test_it_fits_one_screen_however_much_there_is():
     said = Analysis(frames, made.capture(skipped=skipped)).summary().splitlines()
     assert len(said) <= 50
     assert any("290 more groups" in line for line in said)
+
+
+def test_a_day_that_printed_text_does_not_say_is_not_made_up():
+    noon = {
+        "first": pd.Timestamp("1970-01-01 14:12:45", tz="UTC"),
+        "last": pd.Timestamp("1970-01-01 14:12:46", tz="UTC"),
+    }
+    dateless = analysis(printed=True, **noon).summary()
+    assert "from 14:12:45, the day unknown" in dateless
+    assert "1970" not in dateless
+    assert "from 1970-01-01 14:12:45 UTC" in analysis(**noon).summary()
 
 
 def test_colour_only_where_wished():

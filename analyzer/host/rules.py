@@ -1,0 +1,245 @@
+"""The rules of the join: what a socket and a flow say together, and why.
+
+``frames/verdicts.py`` names the verdicts; here is what decides them, for one socket and one end of a flow at a time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from analyzer.frames.verdicts import Verdict
+from analyzer.host.ends import RACE_S, FlowEnd, absent
+
+UNREAD_S = 1.0
+"""Data that lies unread for longer than this is worth a word."""
+
+TIME_WAIT_OVER_S = 59.0
+"""From here on TIME_WAIT, 60 s in Linux, may be over: its timer is coarse."""
+
+ASKED = [
+    "state", "address", "port", "peer_address", "peer_port", "inode", "cookie", "receive_queue", "send_queue",
+    "accept_queue", "accept_limit", "timer", "retransmits", "pid", "process", "user",
+]  # fmt: skip
+"""The columns of `sockets` that the rules look at."""
+
+ENDED = frozenset({"CLOSED", "LISTEN", "UNKNOWN"})
+"""States of an end that need no socket, or are not its own."""
+
+_CLOSING = frozenset({"FIN_WAIT_1", "CLOSING", "LAST_ACK"})
+
+
+@dataclasses.dataclass(slots=True)
+class Said:
+    """A verdict with its reason, and the frame that it rests on."""
+
+    verdict: Verdict
+    reason: str
+    frame: int | None = None
+    at: float | None = None
+
+
+def captured(row: dict[Any, Any], flow: FlowEnd, listener: dict[Any, Any] | None, now: float) -> Said:
+    """Judge a socket of which the capture saw packets."""
+    state = str(row["state"])
+    if state == "SYN_RCVD":
+        return _half_open(row, flow, listener, now)
+    if state == "SYN_SENT":
+        return _opening(row, flow, now)
+    if state in ("ESTABLISHED", "CLOSE_WAIT") and not absent(row["cookie"]) and absent(row["inode"]):
+        return _not_accepted(flow, listener, now)
+    if state == "CLOSE_WAIT":
+        return _close_wait(row, flow, now)
+    if state in _CLOSING:
+        frame, at = flow.since("LAST_ACK" if state == "LAST_ACK" else "FIN_WAIT_1")
+        if frame is None or flow.state == state:
+            sent = f"our FIN is frame {frame}, sent {_since(at, now)}" if frame else "the capture did not see our FIN"
+            return Said(
+                Verdict.FIN_NOT_ACKNOWLEDGED, f"kernel says {state}: {sent}{_again(row)}, not acknowledged", frame, at
+            )
+    if state == "FIN_WAIT_2" and flow.state == "FIN_WAIT_2":
+        frame, at = flow.since("FIN_WAIT_2")
+        return Said(
+            Verdict.PEER_HAS_NOT_CLOSED,
+            f"kernel says FIN_WAIT_2: frame {frame} acknowledged our FIN {_since(at, now)}, the peer has not closed",
+            frame,
+            at,
+        )
+    waits = _waiting(row, flow, now) if flow.state == state else None
+    if waits is not None:
+        return waits
+    if flow.state == state:
+        return Said(Verdict.AGREES, f"both say {state}", *flow.since(state))
+    if flow.state == "UNKNOWN":
+        return untold(state)
+    return _differing(state, flow, now)
+
+
+def _half_open(row: dict[Any, Any], flow: FlowEnd, listener: dict[Any, Any] | None, now: float) -> Said:
+    if flow.third_ack is None:
+        frame, at = flow.since("SYN_RCVD")
+        sent = f"the SYN-ACK is frame {frame}, {_since(at, now)}" if frame else "the capture did not see the SYN-ACK"
+        return Said(
+            Verdict.THIRD_ACK_MISSING, f"kernel says SYN_RCVD: {sent}{_again(row)}, and no ACK of it came", frame, at
+        )
+    frame, at = flow.since("ESTABLISHED")
+    frame = flow.third_ack if frame is None else frame
+    came = f"kernel says SYN_RCVD, and the third ACK was seen: frame {frame}, {_since(at, now)}"
+    queue = "" if listener is None else f"{listener['accept_queue']} wait, the limit is {listener['accept_limit']}"
+    if listener is not None and _count(listener["accept_queue"]) > _count(listener["accept_limit"]):
+        return Said(Verdict.ACCEPT_QUEUE_FULL, f"{came}; the accept queue is full: {queue}{_by(listener)}", frame, at)
+    if at is not None and now - at < RACE_S:
+        return Said(Verdict.JUST_CHANGED, came, frame, at)
+    room = f"; the accept queue has room: {queue}" if queue else "; no listener is visible"
+    return Said(
+        Verdict.THIRD_ACK_IGNORED, f"{came}{room}: a firewall, TCP_DEFER_ACCEPT, or a queue full until now", frame, at
+    )
+
+
+def _opening(row: dict[Any, Any], flow: FlowEnd, now: float) -> Said:
+    if flow.state == "SYN_SENT":
+        frame, at = flow.since("SYN_SENT")
+        return Said(
+            Verdict.SYN_NOT_ANSWERED,
+            f"kernel says SYN_SENT: the SYN is frame {frame}, sent {_since(at, now)}{_again(row)}, nobody answered",
+            frame,
+            at,
+        )
+    frame, at = flow.since("ESTABLISHED")
+    if frame is not None and at is not None and now - at > RACE_S:
+        return Said(
+            Verdict.SYN_ACK_IGNORED,
+            f"kernel says SYN_SENT, and the SYN-ACK was seen: frame {frame}, {_since(at, now)}; "
+            "it was dropped between the capture point and TCP (firewall, checksum)",
+            frame,
+            at,
+        )
+    return _differing("SYN_SENT", flow, now)
+
+
+def _not_accepted(flow: FlowEnd, listener: dict[Any, Any] | None, now: float) -> Said:
+    frame, at = flow.since("ESTABLISHED")
+    queue = "" if listener is None else f": {listener['accept_queue']} wait, the limit is {listener['accept_limit']}"
+    text = f"complete since frame {frame}, {_since(at, now)}" if frame else "complete"
+    return Said(Verdict.NOT_ACCEPTED, f"{text}, the program has not accepted it{queue}{_by(listener)}", frame, at)
+
+
+def _close_wait(row: dict[Any, Any], flow: FlowEnd, now: float) -> Said:
+    step = flow.steps.get("CLOSE_WAIT")
+    if step is None:
+        fin, acknowledged = "the peer's FIN was not captured", ""
+    else:
+        fin = f"the peer's FIN is frame {step.frame}, {_since(step.at, now)}"
+        acknowledged = ""
+        if step.proof is not None:
+            acknowledged = f", acknowledged in frame {step.proof}, {_since(step.proof_at, now)}"
+    return Said(
+        Verdict.PROGRAM_HAS_NOT_CLOSED,
+        f"kernel says CLOSE_WAIT: {fin}{acknowledged}; the program{_named(row)} has not closed",
+        *flow.since("CLOSE_WAIT"),
+    )
+
+
+def _waiting(row: dict[Any, Any], flow: FlowEnd, now: float) -> Said | None:
+    """Name what an open connection waits for, if for anything."""
+    if row["timer"] == "persist":
+        return Said(
+            Verdict.WINDOW_CLOSED,
+            f"{_count(row['send_queue']):,} bytes wait here: the peer's window is closed",
+            None,
+            None,
+        )
+    if row["timer"] == "on" and _count(row["retransmits"]):
+        return Said(
+            Verdict.DATA_NOT_ACKNOWLEDGED,
+            f"{_count(row['send_queue']):,} bytes are not acknowledged{_again(row)}",
+            None,
+            None,
+        )
+    if row["state"] == "ESTABLISHED" and _count(row["receive_queue"]) and flow.last_data is not None:
+        frame, at = flow.last_data
+        if now - at > UNREAD_S:
+            return Said(
+                Verdict.PROGRAM_HAS_NOT_READ,
+                f"{_count(row['receive_queue']):,} bytes wait for the program{_named(row)}; the last came in frame "
+                f"{frame}, {_since(at, now)}",
+                frame,
+                at,
+            )
+    return None
+
+
+def _differing(state: str, flow: FlowEnd, now: float) -> Said:
+    frame, at = flow.since(flow.state)
+    text = f"kernel says {state}, packets say {flow.state}" + (f" since frame {frame}" if frame else "")
+    if _near(flow, at, now):
+        return Said(Verdict.JUST_CHANGED, text, frame, at)
+    step = flow.steps.get(flow.state)
+    if step is not None and step.frame is not None and step.proof is None:
+        text += "; nothing that this end sent proves it: the kernel did not take that segment (firewall, window)"
+    elif state not in ENDED:
+        text += "; the capture missed what came between, or it came later"
+    return Said(Verdict.STATES_DIFFER, text, frame, at)
+
+
+def _near(flow: FlowEnd, at: float | None, now: float) -> bool:
+    return flow.changing or (at is not None and now - at < RACE_S)
+
+
+def not_captured(state: str) -> Said:
+    """Judge a socket of which the capture saw no packet."""
+    return Said(Verdict.NOT_CAPTURED, f"kernel says {state}, the capture saw no packet of it")
+
+
+def agrees(state: str) -> Said:
+    """Both show the same, and no trouble."""
+    return Said(Verdict.AGREES, f"both say {state}")
+
+
+def untold(state: str) -> Said:
+    """Nothing that the packets show says in which state this end is."""
+    return Said(Verdict.AGREES, f"kernel says {state}, the segments seen do not tell")
+
+
+def no_socket(flow: FlowEnd, now: float) -> Said:
+    """Judge an end on this host that should have a socket and has none."""
+    step = flow.steps.get(flow.state)
+    frame, at = flow.since(flow.state)
+    text = f"packets say {flow.state}" + (f" since frame {frame}, {_since(at, now)}" if frame else "")
+    over = flow.state == "TIME_WAIT" and at is not None and now - at > TIME_WAIT_OVER_S
+    if over or _near(flow, at, now):
+        return Said(Verdict.JUST_CHANGED, f"{text}; the kernel has no socket", frame, at)
+    why = "it ended it without a packet, or another namespace has it"
+    if flow.end == "server" and flow.state in ("SYN_RCVD", "ESTABLISHED") and step is not None:
+        if flow.state == "SYN_RCVD":
+            why = "a SYN-ACK with a cookie keeps none, and a request is given up after a while"
+        elif step.proof is None:
+            why = "nothing proves that it took the third ACK (SYN cookies and a full accept queue keep nothing)"
+    return Said(Verdict.NO_SOCKET, f"{text}, and the kernel has no socket: {why}", frame, at)
+
+
+# ------------------------------------------------------------------------------------------------------------- in words
+
+
+def _since(at: float | None, now: float) -> str:
+    if at is None:
+        return "at an unknown time"
+    return f"{max(0.0, now - at):.3g} s ago"
+
+
+def _again(row: dict[Any, Any]) -> str:
+    times = _count(row["retransmits"])
+    return f", sent again {times} time{'s' * (times > 1)}" if times else ""
+
+
+def _named(row: dict[Any, Any]) -> str:
+    return f" {row['process']} (pid {row['pid']})" if isinstance(row["process"], str) else ""
+
+
+def _by(listener: dict[Any, Any] | None) -> str:
+    said = _named(listener) if listener is not None else ""
+    return f"; it listens for{said}" if said else ""
+
+
+def _count(value: Any) -> int:
+    return 0 if absent(value) else int(value)

@@ -1,0 +1,153 @@
+"""One connection opened on the live screen: its packets, its state changes, its anomalies, as lines."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from analyzer.views.spans import OF_STATE, Line, filled, left, right
+from analyzer.views.text import printable
+
+if TYPE_CHECKING:
+    from analyzer.frames.standing import OneFlow
+
+TABS = ("packets", "state changes", "anomalies")
+"""What may be looked at, in the order of the tabulator."""
+
+_STATE = 12
+_SHOWN = [
+    "time", "from_client", "flags", "seq", "ack", "length", "window", "client_state", "server_state", "client_proven",
+    "server_proven", "step", "step_repeat", "copy_of",
+]  # fmt: skip
+_WIDE = 112  #: from here on a packet's window and interface have room
+
+
+def lines(flow: OneFlow, tab: str, width: int) -> list[Line]:
+    """Write what was asked for; the newest last."""
+    made = {"packets": _packets, "state changes": _transitions, "anomalies": _anomalies}[tab](flow, width)
+    return made or [filled([(f"no {tab}", "dim")], width)]
+
+
+def tabs(flow: OneFlow, tab: str, width: int) -> Line:
+    """Write the heads of the three, the one that is shown marked."""
+    sizes = (flow.segments, len(flow.transitions), len(flow.anomalies))
+    line: Line = []
+    for name, size in zip(TABS, sizes, strict=True):
+        line.append((f" {name} {size:,} ", "head.sorted" if name == tab else "head"))
+    shown = len(flow.packets)
+    if tab == "packets" and shown < flow.segments:
+        line.append((f" the last {shown:,} ", "head"))
+    return filled(line, width, "head")
+
+
+def _packets(flow: OneFlow, width: int) -> list[Line]:
+    """A line a segment: time since the first shown, direction, tcpdump's words, states, step; anomalies on lines below."""
+    troubles: dict[int, list[Any]] = {}
+    for row in flow.anomalies.to_dict("records"):
+        if not _absent(row["frame"]):
+            troubles.setdefault(int(row["frame"]), []).append(row)
+    found: list[Line] = []
+    packets = flow.packets
+    if not len(packets):
+        return found
+    first = packets["time"].iloc[0].value
+    before: tuple[Any, Any] = ("", "")
+    for frame, row in zip(packets.index.tolist(), packets[_SHOWN].to_dict("records"), strict=True):
+        states = (row["client_state"], row["server_state"])
+        found.append(_packet(frame, row, (row["time"].value - first) * 1e-9, states, before, width))
+        before = states
+        found += [_trouble(it, width) for it in troubles.get(frame, ())]
+    return found
+
+
+def _packet(
+    frame: int, row: dict[Any, Any], after_s: float, states: tuple[Any, Any], before: tuple[Any, Any], width: int
+) -> Line:
+    copy = not _absent(row["copy_of"])
+    calm = "over" if copy else ""
+    said = f"{'>' if row['from_client'] else '<'} {row['flags']:<4}{_numbers(row, width)}"
+    line: Line = [(right(f"{after_s:.6f}", 11) + " ", "dim")]
+    if width >= _WIDE:
+        line.insert(0, (right(frame, 7) + " ", "dim"))
+    step = row["step"] if isinstance(row["step"], str) else ""
+    if row["step_repeat"]:
+        step = f"({step})"
+    if copy:
+        step = f"copy of {row['copy_of']}"
+    room = width - sum(len(text) for text, _ in line) - 2 * (_STATE + 1) - 11 - 1
+    line.append((left(said, room) + " ", "opening" if row["from_client"] and not copy else calm))
+    for state, proven, earlier in zip(states, (row["client_proven"], row["server_proven"]), before, strict=True):
+        text = state + ("" if proven else "~")
+        line += [(left(text, _STATE), "change" if state != earlier and earlier else OF_STATE.get(state, "")), (" ", "")]
+    line.append((left(step, 11), "over" if copy or row["step_repeat"] else "strong"))
+    return filled(line, width)
+
+
+def _numbers(row: dict[Any, Any], width: int) -> str:
+    numbers = f" seq {row['seq']}" + (f":{row['seq'] + row['length']}" if row["length"] else "")
+    if width < _WIDE:
+        numbers = f" {row['seq']}" + (f":{row['seq'] + row['length']}" if row["length"] else "")
+        return numbers + ("" if _absent(row["ack"]) else f" ack {row['ack']}")
+    acknowledged = "" if _absent(row["ack"]) else f" ack {row['ack']}"
+    return f"{numbers}{acknowledged} win {row['window']} len {row['length']}"
+
+
+def _trouble(row: dict[Any, Any], width: int) -> Line:
+    said = f"{row['kind']}: {row['detail']}" if isinstance(row["detail"], str) else row["kind"]
+    about = "" if _absent(row["related_frame"]) else f" (see frame {row['related_frame']})"
+    return filled([(" " * 12 + "! ", row["severity"]), (printable(said) + about, row["severity"])], width)
+
+
+def _transitions(flow: OneFlow, width: int) -> list[Line]:
+    """A line a state change: time, end, from, to, by which event, how sure."""
+    return [_transition(row, width) for row in flow.transitions.to_dict("records")]
+
+
+def _transition(row: dict[Any, Any], width: int) -> Line:
+    struck = row["evidence"] == "refuted"
+    evidence = str(row["evidence"])
+    other = row["refuted_by"] if struck else row["proven_by"]
+    if not _absent(other) and other != row["frame"]:
+        evidence += f" by frame {other}" if width >= _WIDE else f" {other}"
+    where = "timer" if _absent(row["frame"]) else f"frame {row['frame']}"
+    line: Line = [
+        (_clock(row), "dim"),
+        (left(row["endpoint"], 7), "over" if struck else ""),
+        (left(row["old"], _STATE), "over" if struck else OF_STATE.get(row["old"], "")),
+        ("> ", "dim"),
+        (left(row["new"], _STATE), "over" if struck else OF_STATE.get(row["new"], "")),
+        (left(where, 12), "dim"),
+        (left(row["event"], 15) + " ", "over" if struck else "note"),
+        (evidence, "over" if struck else "note"),
+    ]
+    return filled(line, width)
+
+
+def _clock(row: dict[Any, Any]) -> str:
+    """Local time to the millisecond, as the list of newest anomalies has it."""
+    return (
+        time.strftime("%H:%M:%S", time.localtime(row["time"].value // 10**9))
+        + f".{row['time'].value // 10**6 % 1000:03} "
+    )
+
+
+def _anomalies(flow: OneFlow, width: int) -> list[Line]:
+    """A line an anomaly."""
+    found: list[Line] = []
+    for row in flow.anomalies.to_dict("records"):
+        where = "" if _absent(row["frame"]) else f"frame {row['frame']}"
+        line: Line = [
+            (_clock(row), "dim"),
+            (left(where, 13), "dim"),
+            (left(row["severity"], 8), row["severity"]),
+        ]
+        said = row["kind"] + (f" of the {row['endpoint']}" if isinstance(row["endpoint"], str) else "")
+        line.append((said, row["severity"]))
+        if isinstance(row["detail"], str):
+            line.append((f": {printable(row['detail'])}", "note"))
+        found.append(filled(line, width))
+    return found
+
+
+def _absent(value: Any) -> bool:
+    return str(value) in ("<NA>", "nan", "NaT", "None")
