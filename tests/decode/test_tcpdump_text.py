@@ -356,9 +356,15 @@ def test_compressed_text_that_breaks_off_is_damage(tmp_path):
     assert [damage.what for damage in analysis.capture.damage] == ["the gzip stream breaks off"]
 
 
-@pytest.mark.parametrize(
-    "content", [gzip.compress(b"no segment"), gzip.compress(bytes(600)), codecs.BOM_UTF16_LE + b"x"]
-)
+NO_TEXT_OF_TCPDUMPS = {
+    "words in gzip": gzip.compress(b"no segment"),
+    "zeros in gzip": gzip.compress(bytes(600)),
+    "UTF-16": codecs.BOM_UTF16_LE + b"x",
+}
+
+
+# named: gzip writes the second it was made into its header, and xdist's workers have to agree on the names
+@pytest.mark.parametrize("content", NO_TEXT_OF_TCPDUMPS.values(), ids=NO_TEXT_OF_TCPDUMPS)
 def test_compressed_or_wide_and_no_text_of_tcpdumps(content, tmp_path):
     path = tmp_path / "other"
     path.write_bytes(content)
