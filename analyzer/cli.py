@@ -8,70 +8,25 @@ interrupted. Nothing heavy is imported before a command runs: ``--help`` is quic
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import functools
 import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from analyzer import __version__
-from analyzer.command_words import split
 from analyzer.errors import AnalyzerError, FilterError
 from analyzer.host_commands import print_states, sockets, sockstat
 from analyzer.live_lines import shown, watched
 from analyzer.live_options import listening, live_screen, open_session, say_counts, where_words
 from analyzer.peer_commands import verify
-from analyzer.settings import Settings
-from analyzer.views.terminal import (
-    FORMATS,
-    Output,
-    Progress,
-    announce,
-    chosen_format,
-    colored,
-    ended_by_interrupt,
-    talk,
-    width,
-    write_lines,
-)
+from analyzer.request import COPIES, Request, Stop, about_captures, analysed, chosen_part, following, verdict
+from analyzer.views.terminal import Output, announce, colored, ended_by_interrupt, talk, width, write_lines
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from analyzer.analysis import Analysis
-    from analyzer.session import LiveSession
-
-_COPIES = click.option("--copies", type=click.Choice(["mark", "keep", "drop"]), help="Packets seen again [mark].")
-
-
-class Stop(Exception):  # noqa: N818  # no error: the way out of click with an exit code
-    """The command has an exit code other than 0."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Request:
-    """What all commands that read captures have in common."""
-
-    captures: tuple[str, ...]
-    bpf: str | None
-    display_filter: str | None
-    port: int | None
-    flow: int | None
-    form: str
-    output: str | None
-    color: bool
-    strict: bool
-    fail_on: tuple[str, ...]
-    follow: bool = False
-    copies: Any = None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,120 +67,7 @@ def _place(error: BaseException) -> str:
     return "" if trace is None else f"{os.path.basename(trace.tb_frame.f_code.co_filename)}:{trace.tb_lineno}"
 
 
-# ------------------------------------------------------------------------------------------------ options in common
-
-
-def _common(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the captures, the filter and the options that all have; it gets them as one Request."""
-
-    @functools.wraps(command)
-    def wrapped(**given: Any) -> None:
-        words, after = given.pop("words"), click.get_current_context().obj
-        of_this_host = command.__name__ == "states" and not words and not after
-        captures, bpf = ((), None) if of_this_host else split(words, after, keep_patterns=given["follow"])
-        output, wish = given.pop("output"), given.pop("form")
-        wish = "json" if given.pop("as_json") else wish
-        request = Request(
-            captures=captures,
-            bpf=bpf,
-            port=given.pop("port"),
-            display_filter=given.pop("display_filter"),
-            flow=given.pop("flow"),
-            form=chosen_format(wish, output),
-            output=output,
-            color=colored(given.pop("color"), output),
-            strict=given.pop("strict"),
-            fail_on=given.pop("fail_on"),
-            follow=given.pop("follow"),
-            copies=given.pop("copies"),
-        )
-        if request.follow and request.display_filter:
-            raise click.UsageError("-Y asks tshark, which reads whole captures only: not with --follow")
-        command(request, **given)
-
-    forms = (*FORMATS, "tcpdump") if command.__name__ == "packets" else FORMATS
-    options = (
-        click.argument("words", nargs=-1, metavar="CAPTURE... [BPF...]"),
-        click.option("--port", type=click.IntRange(0, 65535), help="Only connections with this port at either end."),
-        click.option(
-            "-Y", "--display-filter", metavar="FILTER", help="Only what this Wireshark filter selects (tshark)."
-        ),
-        click.option("--flow", type=click.IntRange(0), help="Only the connection of this number."),
-        click.option(
-            "--follow", is_flag=True, help="Go on as the capture grows or is rotated (-C, -G, -W); Ctrl-C ends."
-        ),
-        _COPIES,
-        click.option("--format", "form", type=click.Choice(forms), help="table if nothing else is said."),
-        click.option("--json", "as_json", is_flag=True, help="The same as --format json."),
-        click.option("-o", "--output", metavar="FILE", help="Write there; its suffix names the format."),
-        click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True),
-        click.option("--strict", is_flag=True, help="Exit 4 if the input could be read only in part."),
-        click.option("--fail-on", callback=_kinds, metavar="KIND,...", help="Exit 3 if there are such anomalies."),
-    )
-    decorated: Callable[..., None] = wrapped
-    for option in reversed(options):
-        decorated = option(decorated)
-    return decorated
-
-
-def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...]:
-    if not value:
-        return ()
-    from analyzer.frames.vocabulary import ANOMALY_KINDS
-
-    kinds = tuple(kind.strip() for kind in value.split(",") if kind.strip())
-    unknown = [kind for kind in kinds if kind not in ANOMALY_KINDS]
-    if unknown:
-        raise click.BadParameter(f"no such anomaly: {', '.join(unknown)}. There are {', '.join(ANOMALY_KINDS)}")
-    return kinds
-
-
 # ---------------------------------------------------------------------------------------------------- read and print
-
-
-def _analysed(request: Request) -> Analysis:
-    from analyzer.analysis import read
-
-    if request.follow:
-        session = _following(request)
-        with ended_by_interrupt(session.finish), Progress() as progress:
-            while not session.wait(0.2):
-                if progress:
-                    progress(None, session.records)
-        return _chosen(request, session.analysis())
-    announce()
-    with Progress() as progress:
-        analysis = read(
-            request.captures,
-            bpf=request.bpf,
-            display_filter=request.display_filter,
-            port=request.port,
-            copies=request.copies,
-            progress=progress,
-        )
-    return _chosen(request, analysis)
-
-
-def _following(request: Request) -> LiveSession:
-    from analyzer.start import follow
-
-    announce()
-    session = follow(
-        request.captures, port=request.port, bpf=request.bpf, settings=Settings(copies=request.copies or "mark")
-    )
-    talk(f"following {', '.join(request.captures)}, Ctrl-C ends")
-    return session
-
-
-def _chosen(request: Request, analysis: Analysis) -> Analysis:
-    """The connection that is asked for, or all; says what could not be read."""
-    if request.flow is not None:
-        if request.flow not in analysis.flows.index:
-            raise click.UsageError(f"no flow {request.flow} here: see analyzer flows")
-        analysis = analysis.select(flow=request.flow)
-    for damage in analysis.capture.damage:
-        talk(f"{damage.file}: byte {damage.offset}: {damage.what}; what stands before it is analysed")
-    return analysis
 
 
 def _print(request: Request, name: str, frame: pd.DataFrame) -> None:
@@ -247,7 +89,7 @@ def _tcpdump_lines(request: Request) -> Iterator[str]:
         raise click.UsageError(
             "--flow and this format read the capture twice, and a pipe can be read once: name a file"
         )
-    frames = set(_analysed(request).packets.index.tolist()) if chosen else None
+    frames = set(analysed(request).packets.index.tolist()) if chosen else None
     source = open_source(request.captures, bpf=request.bpf, follow=request.follow)
     try:
         with ended_by_interrupt(source.stop) if request.follow else contextlib.nullcontext():
@@ -263,15 +105,6 @@ def _tcpdump_lines(request: Request) -> Iterator[str]:
 def _print_lines(request: Request, lines: Iterator[str]) -> None:
     with Output(request.output) as out:
         write_lines(lines, out, flush=request.follow)
-
-
-def _verdict(request: Request, analysis: Analysis) -> None:
-    """End with the exit code that the switches ask for."""
-    seen = set(analysis.anomalies["kind"].dropna().unique())
-    if seen & set(request.fail_on):
-        raise Stop(3)
-    if request.strict and not analysis.capture.whole:
-        raise Stop(4)
 
 
 # ------------------------------------------------------------------------------------------------------ the commands
@@ -305,11 +138,11 @@ def commands() -> None:
 
 
 @commands.command()
-@_common
+@about_captures
 @click.option("--save", metavar="FOLDER", help="Keep all frames there, as Parquet (analyzer.load reads them).")
 def read(request: Request, save: str | None) -> None:
     """Answer the first questions about captures, on one screen."""
-    analysis = _analysed(request)
+    analysis = analysed(request)
     if request.form == "table":
         text = analysis.summary(color=request.color, width=width())
         _print_lines(request, iter(text.split("\n")))
@@ -320,11 +153,11 @@ def read(request: Request, save: str | None) -> None:
             rows.write_answers(analysis.answers(), analysis.capture, analysis.local_addresses, request.form, out)
     if save:
         analysis.save(save)
-    _verdict(request, analysis)
+    verdict(request, analysis)
 
 
 @commands.command()
-@_common
+@about_captures
 @click.option("-c", "--count", type=click.IntRange(1), help="Only so many.")
 def packets(request: Request, count: int | None) -> None:
     """Print one line a segment, as tcpdump does, with both ends' states; ~ marks a state that is assumed.
@@ -338,9 +171,9 @@ def packets(request: Request, count: int | None) -> None:
         _print_lines(request, itertools.islice(_tcpdump_lines(request), count))
         return
     if request.follow and request.form in ("table", "ndjson"):
-        _verdict(request, watched(_following(request), request, _chosen, count))
+        verdict(request, watched(following(request), request, chosen_part, count))
         return
-    analysis = _analysed(request)
+    analysis = analysed(request)
     chosen = analysis.packets if count is None else analysis.packets.head(count)
     if request.form == "table":
         from analyzer.views.lines import PacketLines
@@ -349,20 +182,20 @@ def packets(request: Request, count: int | None) -> None:
         _print_lines(request, writer.of(chosen, analysis.anomalies))
     else:
         _print(request, "packets", chosen)
-    _verdict(request, analysis)
+    verdict(request, analysis)
 
 
 @commands.command()
-@_common
+@about_captures
 def flows(request: Request) -> None:
     """Print one row a connection: its ends, how it opened, how it closed, the last states."""
-    analysis = _analysed(request)
+    analysis = analysed(request)
     _print(request, "flows", analysis.flows)
-    _verdict(request, analysis)
+    verdict(request, analysis)
 
 
 @commands.command()
-@_common
+@about_captures
 @click.option("--at", metavar="TIME", help="At this time only: +12.5 (seconds from the start) or ISO 8601.")
 @click.option("--every", metavar="STEP", help="A row every 100ms, 1s, 5min ... By default what fits a screen.")
 @click.option("--host", multiple=True, help="An address whose sockets to count, or local. By default the local ones.")
@@ -382,7 +215,7 @@ def states(request: Request, at: str | None, every: str | None, host: tuple[str,
         moment = moments.parsed(at) if at else None
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--at") from error
-    analysis = _analysed(request)
+    analysis = analysed(request)
     hosts: Any = None if not host else "local" if host == ("local",) else list(host)
     try:
         if moment is not None:
@@ -398,22 +231,22 @@ def states(request: Request, at: str | None, every: str | None, host: tuple[str,
     if request.form == "table" and moment is None:
         table = table.loc[:, table.any()]
     _print(request, "state_counts", table)
-    _verdict(request, analysis)
+    verdict(request, analysis)
 
 
 @commands.command()
-@_common
+@about_captures
 def anomalies(request: Request) -> None:
     """Print one row for each thing that went wrong."""
-    analysis = _analysed(request)
+    analysis = analysed(request)
     _print(request, "anomalies", analysis.anomalies)
-    _verdict(request, analysis)
+    verdict(request, analysis)
 
 
 @commands.command()
 @listening
 @click.option("--port", type=click.IntRange(0, 65535), help="Only connections with this port at either end.")
-@_COPIES
+@COPIES
 @click.option("--plain", is_flag=True, help="A line a segment; without a terminal, or without Textual, so anyway.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
 @click.argument("words", nargs=-1, metavar="[BPF...]")
@@ -431,7 +264,7 @@ def live(after: list[str] | None, /, words: tuple[str, ...], color: str, **asked
     request = Request((), bpf, None, None, None, "table", None, colored(color, None), strict=False, fail_on=())
     try:
         if screen is None:
-            watched(session, request, _chosen, quiet=quiet, lossless=asked["count"] is not None)
+            watched(session, request, chosen_part, quiet=quiet, lossless=asked["count"] is not None)
         else:
             shown(session, request, screen, where_words(asked["interfaces"], asked["port"], bpf))
     finally:  # whatever ended it: what came is kept

@@ -19,8 +19,8 @@ NAMES = [str(path.relative_to(PACKAGE)) for path in MODULES]
 
 ORDER = (
     "errors", "settings", "kernel", "capture", "decode", "flows", "tracker", "frames", "host", "peers", "diagnosis",
-    "views", "fleet", "analysis", "session", "start", "command_words", "host_commands", "live_options", "live_lines",
-    "peer_commands", "cli", "__main__",
+    "views", "fleet", "analysis", "session", "start", "command_words", "request", "host_commands", "live_options",
+    "live_lines", "peer_commands", "cli", "__main__",
 )  # fmt: skip
 """A module imports its own room, and what stands left of it."""
 

@@ -15,6 +15,7 @@ import pytest
 
 import analyzer
 from analyzer import cli
+from analyzer.command_words import split
 from analyzer.errors import CaptureError
 from analyzer.frames.vocabulary import STATES
 
@@ -206,14 +207,14 @@ def folder(tmp_path, monkeypatch):
     ],
 )
 def test_captures_are_the_leading_words_that_exist(folder, words, after, captures, bpf):
-    assert cli.split(words, after) == (captures, bpf)
+    assert split(words, after) == (captures, bpf)
 
 
 def test_a_missing_capture_is_no_filter(folder):
     with pytest.raises(CaptureError, match=r"c\.pcap: no such file"):
-        cli.split(["a.pcap", "c.pcap"])
+        split(["a.pcap", "c.pcap"])
     with pytest.raises(CaptureError, match=r"c\.xz: no such file"):
-        cli.split(["a.pcap", "c.xz"])
+        split(["a.pcap", "c.xz"])
 
 
 def test_the_filter_is_applied(main):
