@@ -23,7 +23,16 @@ from analyzer.live_lines import shown, watched
 from analyzer.live_options import listening, live_screen, open_session, say_counts, where_words
 from analyzer.peer_commands import verify
 from analyzer.request import COPIES, Request, Stop, about_captures, analysed, chosen_part, following, verdict
-from analyzer.views.terminal import Output, announce, colored, ended_by_interrupt, talk, width, write_lines
+from analyzer.views.terminal import (
+    Output,
+    announce,
+    colored,
+    ended_by_interrupt,
+    forget_lost_terminal,
+    talk,
+    width,
+    write_lines,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,16 +120,20 @@ def _print_lines(request: Request, lines: Iterator[str]) -> None:
 
 
 class Commands(click.Group):
-    """A group for which a reader that has had enough (``| head``) is no error; click's own exits with 1."""
+    """A group for which a reader that has had enough (``| head``), or a lost terminal, is no error; click's own exits with 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; what is still buffered for a reader that left goes nowhere."""
+        """Run the command; what is still buffered for who has left goes nowhere."""
         try:
             done = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise Stop(0) from None
+        except OSError:
+            if forget_lost_terminal():
+                raise Stop(0) from None
+            raise
         return done
 
 
@@ -171,7 +184,9 @@ def packets(request: Request, count: int | None) -> None:
         _print_lines(request, itertools.islice(_tcpdump_lines(request), count))
         return
     if request.follow and request.form in ("table", "ndjson"):
-        verdict(request, watched(following(request), request, chosen_part, count))
+        session = following(request)
+        with ended_by_interrupt(session.finish):
+            verdict(request, watched(session, request, chosen_part, count))
         return
     analysis = analysed(request)
     chosen = analysis.packets if count is None else analysis.packets.head(count)
@@ -262,14 +277,15 @@ def live(after: list[str] | None, /, words: tuple[str, ...], color: str, **asked
     bpf = " ".join([*words, *(after or ())]) or None
     session = open_session(bpf=bpf, **asked)
     request = Request((), bpf, None, None, None, "table", None, colored(color, None), strict=False, fail_on=())
-    try:
-        if screen is None:
-            watched(session, request, chosen_part, quiet=quiet, lossless=asked["count"] is not None)
-        else:
-            shown(session, request, screen, where_words(asked["interfaces"], asked["port"], bpf))
-    finally:  # whatever ended it: what came is kept
-        if asked["save"]:
-            talk(f"all frames are in {session.save()}")
+    with ended_by_interrupt(session.finish):
+        try:
+            if screen is None:
+                watched(session, request, chosen_part, quiet=quiet, lossless=asked["count"] is not None)
+            else:
+                shown(session, request, screen, where_words(asked["interfaces"], asked["port"], bpf))
+        finally:  # whatever ended it: what came is kept
+            if asked["save"]:
+                talk(f"all frames are in {session.save()}")
     say_counts(session)
 
 

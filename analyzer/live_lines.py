@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from analyzer.errors import AnalyzerError
 from analyzer.live_options import say_counts
-from analyzer.views.terminal import Output, ended_by_interrupt, width, write_lines
+from analyzer.views.terminal import Output, width, write_lines
 
 if TYPE_CHECKING:
     from typing import IO
@@ -48,7 +48,7 @@ def watched(
         What ended the session; what came before was printed.
     """
     ended: AnalyzerError | None = None
-    with session, ended_by_interrupt(session.finish), Output(request.output) as out:
+    with session, Output(request.output) as out:
         try:
             if quiet:
                 while not session.wait(0.2):
@@ -88,7 +88,7 @@ def shown(session: LiveSession, request: Any, screen: Callable[..., None], where
         What ended the session; what came before is in the summary.
     """
     ended: AnalyzerError | None = None
-    with session, ended_by_interrupt(session.finish):
+    with session:
         try:
             screen(session, where, color=request.color)
         except AnalyzerError as error:

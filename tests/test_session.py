@@ -348,6 +348,78 @@ def test_an_interface_that_goes_away_leaves_the_summary_and_what_was_saved(tmp_p
 
 
 @needs_root
+@pytest.mark.parametrize("saved", ["--save", "-w"])
+def test_a_hang_up_ends_it_in_order(server, tmp_path, saved):
+    """As SIGTERM does; it comes twice where a terminal is lost, from the shell and from the kernel."""
+    kept = tmp_path / "kept"
+    command = [sys.executable, "-m", "analyzer", "live", "-i", "lo", "--port", str(server), "--plain", saved, str(kept)]
+    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True) as process:
+        assert any("listening" in line for line in iter(process.stderr.readline, ""))
+        talk(server)
+        while "close 4/4" not in (line := process.stdout.readline()):
+            assert line, process.stderr.read()
+        process.send_signal(signal.SIGHUP)
+        assert process.stdout.readline() == "\n", "the summary begins"
+        process.send_signal(signal.SIGHUP)
+        out = process.stdout.read()
+        assert process.wait(60) == 0
+    assert "handshake completed by 1 of 1" in out
+    analysis = analyzer.load(kept) if saved == "--save" else analyzer.read(kept)
+    assert analysis.flows["close"].tolist() == ["orderly"]
+
+
+@needs_root
+def test_a_hang_up_that_was_ignored_stays_so(server):
+    """Who says nohup means it."""
+    words = f"trap '' HUP; exec {sys.executable} -m analyzer live -i lo --port {server} --plain"
+    with subprocess.Popen(["/bin/sh", "-c", words], stdout=-1, stderr=-1, text=True) as process:
+        assert any("listening" in line for line in iter(process.stderr.readline, ""))
+        process.send_signal(signal.SIGHUP)
+        talk(server)
+        while "close 4/4" not in (line := process.stdout.readline()):
+            assert line, process.stderr.read()
+        process.terminate()
+        process.communicate(timeout=60)
+    assert process.returncode == 0
+
+
+@needs_root
+@pytest.mark.parametrize("more", [["--plain"], []], ids=["lines", "screen"])
+def test_a_terminal_that_is_lost_leaves_what_was_saved(server, tmp_path, more):
+    """What is drawn before the hang-up is told fails, and Textual's writer must not die of it."""
+    if not more:
+        pytest.importorskip("textual", reason="the live screen needs Textual")
+    inner, outer = pty.openpty()[::-1]
+    fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    kept = tmp_path / "kept"
+    command = [sys.executable, "-m", "analyzer", "live", "-i", "lo", "--port", str(server), "--save", str(kept), *more]
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    process = subprocess.Popen(
+        command, stdin=inner, stdout=inner, stderr=inner, start_new_session=True, env=environment
+    )
+    os.close(inner)
+    try:
+        said, sought = b"", b"listening" if more else b"dropped by the kernel"
+        while sought not in said:
+            said += os.read(outer, 1 << 16)
+        talk(server)
+        said, sought = b"", b"close 4/4" if more else b"TIME_WAIT"
+        while sought not in said:
+            said += os.read(outer, 1 << 16)
+    finally:
+        os.close(outer)
+    if not more:
+        time.sleep(2)  # it draws meanwhile; no matter how often
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGHUP)
+    try:
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+    assert analyzer.load(kept).flows["close"].tolist() == ["orderly"]
+
+
+@needs_root
 def test_a_session_that_saves_while_it_runs(server, tmp_path):
     settings = analyzer.Settings(live_flows=40, snapshot_s=0)
     with analyzer.live("lo", port=server, save=tmp_path / "kept", settings=settings) as session:

@@ -26,6 +26,7 @@ from analyzer.views.strips import Lines
 if TYPE_CHECKING:
     from textual import events
     from textual.app import ComposeResult
+    from textual.driver import Driver
 
     from analyzer.frames.standing import OneFlow
     from analyzer.views.asking import Answer, Watched
@@ -120,6 +121,15 @@ class LiveScreen(App[None]):
         self._taken_at = time.monotonic()
         self._asking, self._asks = Asking(self, session), asks
         self.opened: FlowScreen | None = None
+
+    def get_driver_class(self) -> type[Driver]:
+        """Return the platform's own, or what survives that its terminal is lost."""
+        usual = super().get_driver_class()
+        if usual.__name__ != "LinuxDriver":
+            return usual
+        from analyzer.views.driver import LosableDriver
+
+        return LosableDriver
 
     # ------------------------------------------------------------------------------------------------------- parts
 

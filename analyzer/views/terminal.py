@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -72,16 +73,26 @@ def width() -> int:
 
 @contextlib.contextmanager
 def ended_by_interrupt(finish: Callable[[], None]) -> Iterator[None]:
-    """Have the first Ctrl-C, or SIGTERM, call this and go on; the second one interrupts."""
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    """Have the first Ctrl-C, SIGTERM or SIGHUP call this and go on; the second one interrupts.
+
+    SIGHUP that was ignored before (nohup) stays so. Of a terminal that is lost it comes twice, from the shell and from the
+    kernel: what the first one has asked for is done all the same.
+    """
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        numbers.append(signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in numbers}
 
     def restore() -> None:
         for number in numbers:
             signal.signal(number, before[number])
 
-    def handle(*_: object) -> None:
+    def handle(number: int, _: object) -> None:
         restore()
+        if number not in (signal.SIGINT, signal.SIGTERM):
+            before[signal.Signals(number)] = signal.SIG_IGN
+            signal.signal(number, signal.SIG_IGN)
+            forget_lost_terminal()
         finish()
 
     for number in numbers:
@@ -90,6 +101,26 @@ def ended_by_interrupt(finish: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         restore()
+
+
+def forget_lost_terminal() -> bool:
+    """Let what would go to a terminal that has hung up go nowhere; returns whether there is such a one."""
+    lost = [number for number in (1, 2) if _is_lost(number)]
+    for number in lost:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    return bool(lost)
+
+
+def _is_lost(number: int) -> bool:
+    try:
+        import termios
+    except ImportError:  # Windows
+        return False
+    try:
+        termios.tcgetattr(number)
+    except termios.error as error:  # of what never was a terminal it is ENOTTY
+        return bool(error.args[0] == errno.EIO)
+    return False
 
 
 class Progress:
