@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from analyzer.capture.records import Source
     from analyzer.diagnosis.first_questions import Answers
     from analyzer.frames.build import Frames
 
@@ -395,7 +396,6 @@ def read(
     >>> analysis.packets[["flags", "client_state", "server_state"]]  # doctest: +SKIP
     """
     from analyzer.decode.text_source import open_source
-    from analyzer.frames.build import analyse
 
     if copies not in (None, "mark", "keep", "drop"):
         raise ValueError(f"copies={copies!r}: it is 'mark', 'keep' or 'drop'")
@@ -410,6 +410,20 @@ def read(
 
         matching = frames_matching(paths, display_filter)
     source = open_source(paths, bpf=bpf, settings=settings)
+    return read_source(source, settings=settings, matching=matching, port=port, progress=progress)
+
+
+def read_source(
+    source: Source,
+    *,
+    settings: Settings,
+    matching: Iterable[int] | None = None,
+    port: int | None = None,
+    progress: Progress | None = None,
+) -> Analysis:
+    """Analyse what a source has, and close it; matching: the frames to keep with their connections, else all."""
+    from analyzer.frames.build import analyse
+
     try:
         analysis = Analysis.of(analyse(source, settings, progress), settings)
     finally:

@@ -22,7 +22,17 @@ from analyzer.host_commands import print_states, sockets, sockstat
 from analyzer.live_lines import shown, watched
 from analyzer.live_options import listening, live_screen, open_session, say_counts, where_words
 from analyzer.peer_commands import verify
-from analyzer.request import COPIES, Request, Stop, about_captures, analysed, chosen_part, following, verdict
+from analyzer.request import (
+    COPIES,
+    Request,
+    Stop,
+    about_captures,
+    analysed,
+    chosen_part,
+    following,
+    stopped_by_interrupt,
+    verdict,
+)
 from analyzer.views.terminal import (
     Output,
     announce,
@@ -99,12 +109,10 @@ def _tcpdump_lines(request: Request) -> Iterator[str]:
             "--flow and this format read the capture twice, and a pipe can be read once: name a file"
         )
     frames = set(analysed(request).packets.index.tolist()) if chosen else None
-    source = open_source(request.captures, bpf=request.bpf, follow=request.follow)
-    try:
-        with ended_by_interrupt(source.stop) if request.follow else contextlib.nullcontext():
+    with stopped_by_interrupt(request) as stoppable:
+        source = stoppable(open_source(request.captures, bpf=request.bpf, follow=request.follow))
+        with contextlib.closing(source):
             yield from tcpdump.lines(source, port=request.port, frames=frames)
-    finally:
-        source.close()
     for damage in source.info.damage:
         talk(f"{damage.file}: byte {damage.offset}: {damage.what}; what stands before it is printed")
     if request.strict and source.info.damage:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from analyzer.capture.pipes import waits
 from analyzer.command_words import split
+from analyzer.errors import CaptureError
 from analyzer.settings import Settings
 from analyzer.views.terminal import FORMATS, Progress, announce, chosen_format, colored, ended_by_interrupt, talk
 
 if TYPE_CHECKING:
     from analyzer.analysis import Analysis
+    from analyzer.capture.records import Source
     from analyzer.session import LiveSession
 
 COPIES = click.option("--copies", type=click.Choice(["mark", "keep", "drop"]), help="Packets seen again [mark].")
@@ -113,8 +117,6 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
 
 def analysed(request: Request) -> Analysis:
     """Read what is asked for, or follow it until it ends."""
-    from analyzer.analysis import read
-
     if request.follow:
         session = following(request)
         with ended_by_interrupt(session.finish), Progress() as progress:
@@ -122,17 +124,48 @@ def analysed(request: Request) -> Analysis:
                 if progress:
                     progress(None, session.records)
         return chosen_part(request, session.analysis())
-    announce()
-    with Progress() as progress:
-        analysis = read(
-            request.captures,
-            bpf=request.bpf,
-            display_filter=request.display_filter,
-            port=request.port,
-            copies=request.copies,
-            progress=progress,
-        )
+    with stopped_by_interrupt(request) as stoppable, Progress() as progress:
+        from analyzer.analysis import read_source
+        from analyzer.decode.text_source import open_source
+        from analyzer.peers.wireshark import frames_matching
+
+        announce()
+        matching = frames_matching(request.captures, request.display_filter) if request.display_filter else None
+        settings = Settings(copies=request.copies or "mark")
+        source = stoppable(open_source(request.captures, bpf=request.bpf, settings=settings))
+        analysis = read_source(source, settings=settings, matching=matching, port=request.port, progress=progress)
     return chosen_part(request, analysis)
+
+
+@contextlib.contextmanager
+def stopped_by_interrupt(request: Request) -> Iterator[Callable[[Source], Source]]:
+    """Let Ctrl-C end a pipe or what is followed, with what came so far, as it ends tcpdump; a file it interrupts.
+
+    Yields what the source is to be handed through once it is open.
+    """
+    opened: list[Source] = []
+    stopped = False
+
+    def stop() -> None:
+        nonlocal stopped
+        stopped = True
+        for source in opened:
+            source.stop()
+
+    def stoppable(source: Source) -> Source:
+        opened.append(source)
+        if stopped:
+            source.stop()
+        return source
+
+    waiting = request.follow or any(map(waits, request.captures))
+    with ended_by_interrupt(stop) if waiting else contextlib.nullcontext():
+        try:
+            yield stoppable
+        except CaptureError as error:
+            if stopped:  # before anything came
+                raise KeyboardInterrupt from error
+            raise
 
 
 def following(request: Request) -> LiveSession:

@@ -326,18 +326,51 @@ def test_a_reader_that_leaves_early_is_no_error():
     assert err.strip() == "0"
 
 
-def test_ctrl_c_is_clean(tmp_path):
+def interrupted_pipe(tmp_path, came: bytes, *words: str) -> tuple[int, str, str]:
+    """What a command says of a pipe whose writer has written this much, and goes on holding it, when Ctrl-C comes."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    command = [sys.executable, "-m", "analyzer", "read", str(pipe)]
+    command = [sys.executable, "-m", "analyzer", *words, str(pipe)]
     with subprocess.Popen(command, cwd=ROOT, stdout=-1, stderr=-1, text=True) as process, pipe.open("wb") as writer:
-        writer.write(LIFE.read_bytes())  # the pipe is open at both ends from here on: the command is reading
+        writer.write(came)  # the pipe is open at both ends from here on: the command is reading
         writer.flush()
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    assert process.returncode in (130, -signal.SIGINT)
-    assert out == ""
-    assert "Traceback" not in err or "KeyboardInterrupt" not in err
+        out, err = process.communicate(timeout=300)
+    return process.returncode, out, err
+
+
+def test_ctrl_c_ends_a_pipe_with_what_came(tmp_path, main):
+    """As it ends the tcpdump in front of it: nothing is lost."""
+    code, out, err = interrupted_pipe(tmp_path, LIFE.read_bytes(), "flows", "--format", "csv")
+    assert (code, out) == main("flows", LIFE, "--format", "csv")[:2], err
+    assert "Traceback" not in err
+
+
+def test_ctrl_c_ends_a_pipe_in_tcpdumps_words(tmp_path, main):
+    code, out, err = interrupted_pipe(tmp_path, LIFE.read_bytes(), "packets", "--format", "tcpdump")
+    assert (code, out) == main("packets", LIFE, "--format", "tcpdump")[:2], err
+
+
+def test_ctrl_c_before_anything_came(tmp_path):
+    code, out, err = interrupted_pipe(tmp_path, b"", "read")
+    assert (code, out) == (130, "")
+    assert err.splitlines()[-1] == "analyzer: interrupted"
+    assert "Traceback" not in err
+
+
+def test_an_interrupt_in_python_does_not_wait_for_a_pipe(tmp_path):
+    """The reading thread would wait for ever, and the interpreter's end for it."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    script = "import analyzer, sys; analyzer.read(sys.argv[1])"
+    command = [sys.executable, "-c", script, str(pipe)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=-1, stderr=-1) as process, pipe.open("wb") as writer:
+        writer.write(LIFE.read_bytes())
+        writer.flush()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGINT
+    assert b"KeyboardInterrupt" in err
 
 
 def test_help_names_every_command_and_exit_code(main):

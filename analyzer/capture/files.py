@@ -11,9 +11,11 @@ from analyzer.capture.bpf import filtered
 from analyzer.capture.follow import FollowedSource
 from analyzer.capture.interfaces import InterfaceTable
 from analyzer.capture.merged import MergedSource
-from analyzer.capture.opened import STDIN, OpenedFile
+from analyzer.capture.opened import OpenedFile, open_raw
+from analyzer.capture.pipes import STDIN
 from analyzer.capture.records import CaptureInfo, Damage, Records, Source
 from analyzer.capture.rotation import expand
+from analyzer.capture.window import PlainStream
 from analyzer.errors import CaptureError
 from analyzer.settings import Settings
 
@@ -81,6 +83,7 @@ class FileSource:
         self._path = path
         self._settings = settings
         self._table = InterfaceTable(self.info)
+        self._stream: PlainStream | None = None
         self._opened: OpenedFile | None = None
         self._stopped = False
         if path != STDIN and (not os.path.exists(path) or os.path.isfile(path)):
@@ -90,8 +93,11 @@ class FileSource:
         if self._opened is None:
             settings = self._settings
             buffer = np.empty(max(64, settings.buffer_bytes), np.uint8)
+            self._stream = PlainStream(*open_raw(self._path))
+            if self._stopped:
+                self._stream.stop()
             self._opened = OpenedFile(
-                self._path, self._table, settings.batch_records, settings.record_limit_bytes, buffer
+                self._path, self._table, settings.batch_records, settings.record_limit_bytes, buffer, self._stream
             )
             self.info.formats.append(self._opened.format)
         return self._opened
@@ -126,15 +132,17 @@ class FileSource:
             info.bytes += int(columns.captured[:count].sum(dtype=np.int64))
             reader.notes.hand_to(info, self._path)
             yield columns.records(count, reader.window.data, frame, file, frame, self._table.links)
-            if self._stopped:
+            if self._stopped and not reader.window.stream.waits:
                 return
         reader.notes.hand_to(info, self._path)
         if reader.damage:
             info.damage.append(Damage(self._path, *reader.damage))
 
     def stop(self) -> None:
-        """Let ``batches`` end after the batch at hand."""
+        """Let ``batches`` end after the batch at hand; of a pipe after what comes within a second."""
         self._stopped = True
+        if self._stream is not None:
+            self._stream.stop()
 
     def close(self) -> None:
         """Close the file."""

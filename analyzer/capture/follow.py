@@ -17,7 +17,8 @@ import numpy as np
 
 from analyzer.capture.interfaces import InterfaceTable
 from analyzer.capture.merged import MergedSource
-from analyzer.capture.opened import STDIN, OpenedFile, open_raw
+from analyzer.capture.opened import OpenedFile, open_raw
+from analyzer.capture.pipes import STDIN
 from analyzer.capture.reader import Columns
 from analyzer.capture.records import CaptureInfo, Damage, Records
 from analyzer.capture.rotation import RotatedSet, is_capture, is_pattern, natural, unpacked

@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from analyzer.capture.interfaces import InterfaceTable
-from analyzer.capture.opened import STDIN, OpenedFile
+from analyzer.capture.opened import OpenedFile
+from analyzer.capture.pipes import STDIN
 from analyzer.capture.records import CaptureInfo, Damage, Records
 from analyzer.capture.rotation import is_rotated
 from analyzer.errors import CaptureError
@@ -119,8 +120,11 @@ class MergedSource:
                 yield from self._round()
 
     def stop(self) -> None:
-        """Let ``batches`` end after the batches at hand."""
+        """Let ``batches`` end after the batches at hand; nobody waits for a pipe among them any more."""
         self._stopped = True
+        for part in list(self._active):
+            if part.opened:
+                part.opened.stop()
 
     def close(self) -> None:
         """Close all files."""

@@ -12,6 +12,7 @@ import numpy as np
 
 from analyzer.capture import pcap, pcapng, snoop
 from analyzer.capture.compressed import CompressedStream, decompressed
+from analyzer.capture.pipes import STDIN, waits
 from analyzer.capture.window import PlainStream, Raw, Stream, Window
 from analyzer.errors import CaptureError
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from analyzer.capture.interfaces import InterfaceTable
     from analyzer.capture.reader import Reader
 
-STDIN = "-"
 #: Enough for every magic number that is looked for, and for pcap's whole header.
 _PREFIX = pcap.FILE_HEADER
 
@@ -107,6 +107,10 @@ class OpenedFile:
         """Bytes of ``size`` that are behind us."""
         return self._plain.position() if self.compressed else self.window.offset
 
+    def stop(self) -> None:
+        """Let a pipe end with what comes within a second."""
+        self._plain.stop()
+
     def close(self) -> None:
         """Close the file."""
         self._plain.close()
@@ -136,7 +140,7 @@ def open_raw(path: str) -> tuple[Raw, bool]:
     try:
         if os.path.isdir(path):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        return open(path, "rb", buffering=0), True
+        return open(path, "rb", buffering=0, opener=_without_waiting), True
     except FileNotFoundError as error:
         raise CaptureError(f"{path}: no such file. Check the name and the folder ({os.getcwd()}).") from error
     except PermissionError as error:
@@ -146,6 +150,11 @@ def open_raw(path: str) -> tuple[Raw, bool]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise CaptureError(f"{path}: cannot be opened ({reason}). Name a capture file.") from error
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Open a named pipe before somebody writes to it: who waits in ``open`` cannot be stopped."""
+    return os.open(path, flags | os.O_NONBLOCK if sys.platform == "linux" and waits(path) else flags)
 
 
 def _standard_input() -> Raw:

@@ -17,7 +17,8 @@ import numpy as np
 from analyzer.capture import pcap, pcapng, snoop
 from analyzer.capture.compressed import is_compressed
 from analyzer.capture.interfaces import InterfaceTable
-from analyzer.capture.opened import STDIN, OpenedFile
+from analyzer.capture.opened import OpenedFile
+from analyzer.capture.pipes import STDIN
 from analyzer.capture.records import CaptureInfo
 from analyzer.errors import CaptureError
 

@@ -7,13 +7,18 @@ front, and ``readinto`` fills the rest. A plain file, a pipe and a decompressor 
 from __future__ import annotations
 
 import io
+import math
 import select
 import stat as modes
+import time
 from os import fstat
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+
+_LOOK_S = 0.1  #: so often a pipe that gives nothing is asked whether it was stopped
+_LAST_S = 1.0  #: so long a pipe that was stopped may go on: what tcpdump writes when it is ended too still comes
 
 
 class Raw(Protocol):
@@ -73,6 +78,7 @@ class PlainStream:
         self._raw = raw
         self._owned = owned
         self._position = 0  #: in bytes from where reading began
+        self._until_s = math.inf
         try:
             status = fstat(raw.fileno())
         except OSError:  # an in-memory stand-in for standard input
@@ -84,10 +90,13 @@ class PlainStream:
             _widen(raw.fileno())
 
     def readinto(self, view: memoryview) -> int:
-        """Read once."""
+        """Read once; 0 also where a pipe was stopped and nothing more came."""
         try:
-            while (count := self._raw.readinto(view)) is None:  # a pipe that somebody made non-blocking
-                self._poll(None)
+            count = None
+            while count is None:  # a pipe that does not block has nothing yet
+                if self.waits and not self._comes():
+                    return 0
+                count = self._raw.readinto(view)
         except OSError as error:
             self.damage = f"reading stopped: {error.strerror or error}"
             return 0
@@ -96,14 +105,23 @@ class PlainStream:
 
     def ready(self) -> bool:
         """A file is always ready; a pipe is when something lies in it."""
-        return not self.waits or self._poll(0)
+        return not self.waits or (hasattr(select, "poll") and self._poll(0))  # Windows: take one read at a time
 
-    def _poll(self, timeout_ms: int | None) -> bool:
-        if not hasattr(select, "poll"):  # Windows: take one read at a time
-            return False
+    def stop(self) -> None:
+        """Let a pipe end with what comes within a second; from any thread or signal handler."""
+        self._until_s = min(self._until_s, time.monotonic() + _LAST_S)
+
+    def _comes(self) -> bool:
+        """Wait until there is something to read, or the end; False where it was stopped before."""
+        while (left := self._until_s - time.monotonic()) > 0:
+            if not hasattr(select, "poll") or self._poll(min(_LOOK_S, left)):
+                return True
+        return False
+
+    def _poll(self, seconds: float) -> bool:
         poll = select.poll()
         poll.register(self._raw.fileno(), select.POLLIN)
-        return bool(poll.poll(timeout_ms))
+        return bool(poll.poll(seconds * 1000))
 
     def position(self) -> int:
         """Bytes read so far."""

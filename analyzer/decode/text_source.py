@@ -14,6 +14,7 @@ import numpy as np
 from analyzer.capture.bpf import filtered
 from analyzer.capture.files import Path, open_capture
 from analyzer.capture.opened import NotACapture, opened_stream
+from analyzer.capture.pipes import STDIN
 from analyzer.capture.records import CaptureInfo, Damage, Interface, OuterSource, Records
 from analyzer.capture.rotation import is_capture
 from analyzer.decode.printed_packets import Names, Packet, packets, timed
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from analyzer.capture.records import Source
     from analyzer.capture.window import Stream
 
-_STDIN = "-"
 _RAW, _SLL2 = 101, 276
 _LOOK = 4096
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  #: what PowerShell's > begins with
@@ -55,7 +55,7 @@ def open_source(
         if path is not None and _holds_text(path):
             raise CaptureError(f"{path}: this is text. Only captures can be followed (tcpdump -w); read it as it is.")
         return open_capture(named, bpf=bpf, follow=True, settings=settings)
-    if path == _STDIN:
+    if path == STDIN:
         return filtered(PipedSource(settings), bpf)
     try:
         return open_capture(named, bpf=bpf, settings=settings)
@@ -98,7 +98,7 @@ class PipedSource(OuterSource):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        super().__init__(open_capture(_STDIN, settings=settings))
+        super().__init__(open_capture(STDIN, settings=settings))
 
     def batches(self) -> Iterator[Records]:
         """Yield the records."""
@@ -107,9 +107,9 @@ class PipedSource(OuterSource):
         except NotACapture as error:
             if not _is_text(error.begun):
                 raise
-            text = TextSource(_STDIN, self._settings, self.info, (error.begun, error.stream))
+            text = TextSource(STDIN, self._settings, self.info, (error.begun, error.stream))
             if not text.load():
-                raise _no_segments(_STDIN, error) from None
+                raise _no_segments(STDIN, error) from None
             self._source = text
             yield from text.batches()
 

@@ -110,7 +110,6 @@ def _take_in(tracking: Tracking, source: Source, progress: Progress | None) -> N
     with concurrent.futures.ThreadPoolExecutor(1) as reading, concurrent.futures.ThreadPoolExecutor(1) as writing:
         empty = [SegmentBatch(fragments, tracking.clock, checksums=checksums) for _ in range(_BATCHES)]
         coming = collections.deque(reading.submit(read, batch, None) for batch in empty)
-        written: concurrent.futures.Future[None] | None = None
         try:
             while (batch := coming.popleft().result()) is not None:
                 tracking.replay(batch, source.size_hint)
@@ -118,8 +117,11 @@ def _take_in(tracking: Tracking, source: Source, progress: Progress | None) -> N
                 coming.append(reading.submit(read, batch, written))
                 if progress is not None:
                     progress(source.progress, source.info.records)
-            if written is not None:
-                written.result()
+            for last in coming:  # each says what became of the writing that it waits for
+                last.result()
+        except BaseException:
+            source.stop()  # who reads a pipe would wait for it
+            raise
         finally:
             for left in coming:
                 left.cancel()

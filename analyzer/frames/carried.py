@@ -11,6 +11,7 @@ import numpy.typing as npt
 from analyzer.flows.translation import first_sights
 from analyzer.frames import columns as c
 from analyzer.frames import vocabulary as v
+from analyzer.frames.forged import connections_of
 from analyzer.tracker.anomalies import WITHDRAWN, Kind
 from analyzer.tracker.packets import taken, widened
 
@@ -58,13 +59,13 @@ class Carried:
 
 def linked(tracking: Tracking) -> Carried:
     """Return what is carried with the links of all flows, those that came since included."""
-    connections, old = tracking.connections, tracking.carried
+    connections, old, forged = tracking.connections, tracking.carried, tracking.forged()
     count = int(connections.counts[0])
     flows = connections.flows[:count]
-    numbers = tracking.flow_numbers.of_first(count, tracking.forged())
-    earlier, forged = flows["earlier"].copy(), tracking.forged()
-    while (aside := (earlier >= 0) & forged[np.maximum(earlier, 0)]).any() if count else False:
-        earlier[aside] = flows["earlier"][earlier[aside]]  # what a forged SYN opened is none: the one before it counts
+    numbers = tracking.flow_numbers.of_first(count, forged)
+    earlier = flows["earlier"]
+    if count:
+        earlier = np.where(earlier < 0, -1, connections_of(forged, flows)[earlier])
     twins = first_sights(flows, connections.ends[: 2 * count], tracking.table.pairs)
     found = []
     for links, before in ((earlier, old.reused_from), (twins, old.nat_of)):
@@ -80,13 +81,14 @@ def went(gone: Tracking) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]
     count = int(gone.connections.counts[0])
     log = gone.log.anomalies[: int(gone.log.counts[1])]
     log = log[(log["kind"] != WITHDRAWN) & (log["flow"] >= 0)]
-    places = log["flow"].astype(np.int64) * len(Kind) + log["kind"]
+    connection_of = connections_of(gone.forged(), gone.connections.flows[:count])
+    places = connection_of[log["flow"]].astype(np.int64) * len(Kind) + log["kind"]
     counts = np.bincount(places, minlength=count * len(Kind)).reshape(count, len(Kind))
     rtt = np.full((count, 2), np.nan)
     some = taken(gone.columns, np.flatnonzero(gone.columns.rtt[: gone.rows]))
     time = widened(some, "rtt", len(some.rtt))
-    np.fmin.at(rtt[:, 0], some.flow, time)
-    np.fmax.at(rtt[:, 1], some.flow, time)
+    np.fmin.at(rtt[:, 0], connection_of[some.flow], time)
+    np.fmax.at(rtt[:, 1], connection_of[some.flow], time)
     return counts, rtt
 
 

@@ -5,7 +5,7 @@ Nothing goes before there are as many packets or flows as ``Settings.live_packet
 1. flows that are over: both ends CLOSED (TIME_WAIT over), and silent for ``Settings.closed_s``, with all their packets;
 2. if there are still more flows than half the limit, those that have been silent longest, closed ones before open ones;
 3. if there are still more packets than half the limit, the oldest packets, of open flows too: their flows stay, with all
-   counts but the median round trip; and as many anomalies.
+   counts but the median round trip; and of transitions and anomalies the oldest, down to as many.
 
 What went is counted in ``Analysis.capture.let_go``; with a folder to save to it is written there, and nothing is lost. A
 connection that goes on after its flow went is a new flow, as in a capture that begins midstream; a port used again after that
@@ -21,8 +21,9 @@ import numpy.typing as npt
 
 from analyzer.flows.connection import MARK_FORGED
 from analyzer.flows.copies import WINDOW
+from analyzer.frames import forged as forged_flows
 from analyzer.frames.carried import linked, went
-from analyzer.frames.parted import Mask, Selection, Taken, move_up, selection, take
+from analyzer.frames.parted import TRANSITION_ROWS, Mask, Selection, move_up, selection, take
 from analyzer.tracker.states import State
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def is_due(tracking: Tracking) -> bool:
     return (
         tracking.rows >= most
         or int(tracking.connections.counts[0]) >= tracking.settings.live_flows
-        or int(tracking.log.counts[1]) >= most
+        or bool((tracking.log.counts[:2] >= most).any())
     )
 
 
@@ -54,7 +55,10 @@ def let_go(tracking: Tracking, *, wanted: bool = True) -> Tracking | None:
     """
     most = _most_packets(tracking)
     count, rows = int(tracking.connections.counts[0]), tracking.rows
-    flows = _flows_to_go(tracking, tracking.settings.live_flows)
+    forged, rows_of_flows = tracking.forged(), tracking.connections.flows[:count]
+    connection_of = forged_flows.connections_of(forged, rows_of_flows)
+    rows_of_flows["earlier"][forged] = connection_of[forged]  # so that others of its kind may go
+    flows = _flows_to_go(tracking, tracking.settings.live_flows, forged, connection_of)
     flow_of = tracking.columns.flow[:rows]
     packets = flows[flow_of] if count else np.zeros(rows, np.bool_)
     left = np.flatnonzero(~packets)
@@ -63,22 +67,25 @@ def let_go(tracking: Tracking, *, wanted: bool = True) -> Tracking | None:
     if over > 0:
         packets[left[:over]] = True
         before = int(left[over - 1] + 1 + tracking.columns.frame_ahead[left[over - 1]])
+    transitions = _transitions_to_go(tracking, flows, most)
     anomalies = _anomalies_to_go(tracking, flows, most, before)
-    if not (flows.any() or packets.any() or anomalies.any()):
+    if not (flows.any() or packets.any() or transitions.any() or anomalies.any()):
         return None
     guests = np.zeros(count, np.bool_)
     guests[flow_of[packets]] = True
-    of = tracking.log.anomalies["flow"][: len(anomalies)][anomalies]
-    guests[of[of >= 0]] = True
+    for of in (tracking.log.transitions["flow"][: len(transitions)][transitions],
+               tracking.log.anomalies["flow"][: len(anomalies)][anomalies]):  # fmt: skip
+        guests[of[of >= 0]] = True
+    guests[connection_of[flows | guests]] = True
     guests &= ~flows
     links = linked(tracking)
     parted = wanted or bool(guests.any())
-    gone = _gone(tracking, flows, guests, packets, anomalies, links) if parted else None
-    kept = selection(tracking, ~flows, ~packets, ~anomalies, living=True)
+    gone = _gone(tracking, flows, guests, (packets, transitions, anomalies), links) if parted else None
+    kept = selection(tracking, ~flows, ~packets, ~transitions, ~anomalies, living=True)
     _count(tracking, int(packets.sum()), flows)
     carried = links.of(kept.flows)
     if gone is not None and guests.any():
-        own = kept.flows.moved(np.flatnonzero(guests)).astype(np.int32)
+        own = kept.flows.moved(np.flatnonzero(guests & ~forged)).astype(np.int32)
         counts, rtt = went(gone)
         carried = carried.with_gone(own, counts[gone.guests], rtt[gone.guests])
     rest = take(tracking, kept, living=True)
@@ -102,26 +109,40 @@ def compile_kernels() -> None:
     nothing = np.zeros(0, np.bool_)
     move_up(np.zeros((1, 1), np.uint8), np.zeros(0, np.int64))
     for living in (False, True):
-        taken = take(tracking, selection(tracking, nothing, nothing, nothing, living=living), living=living)
+        taken = take(tracking, selection(tracking, nothing, nothing, nothing, nothing, living=living), living=living)
         if not living:
             taken.conclude()
     linked(tracking)
 
 
-def _flows_to_go(tracking: Tracking, most: int) -> Mask:
+def _flows_to_go(tracking: Tracking, most: int, forged: Mask, connection_of: npt.NDArray[np.int32]) -> Mask:
     connections = tracking.connections
     count = int(connections.counts[0])
     flows, ends = connections.flows[:count], connections.ends[: 2 * count]
     deadline = ends["deadline_ns"]
     over = (_OVER[ends["state"]] | ((deadline != 0) & (deadline <= tracking.last_ns))).reshape(-1, 2).all(axis=1)
+    over |= forged  # no connection: what it seemed to open is over, and its packets are those of the one that it was aimed at
     end = flows["end_ns"]
     going: Mask = over & (end <= tracking.last_ns - int(tracking.settings.closed_s * 1e9))
     left = np.flatnonzero(~going)
     if count >= most and len(left) > most // 2:
         order = np.lexsort((end[left], ~over[left]))
         going[left[order[: len(left) - most // 2]]] = True
-    for number in np.flatnonzero(flows["marks"] & MARK_FORGED).tolist():  # no connection: it belongs to the one before
-        going[number] = going[flows["earlier"][number]] if flows["earlier"][number] >= 0 else True
+    going |= going[connection_of]
+    return going
+
+
+def _transitions_to_go(tracking: Tracking, flows: Mask, most: int) -> Mask:
+    """Mark those of the flows that go, and the oldest of too many."""
+    count = int(tracking.log.counts[0])
+    going: Mask = flows[tracking.log.transitions["flow"][:count]]
+    left = np.flatnonzero(~going)
+    if count >= most and len(left) > most // 2:
+        going[left[: len(left) - most // 2]] = True
+        ends = tracking.connections.ends[: 2 * len(flows)][np.repeat(~flows, 2)]
+        for name in TRANSITION_ROWS:  # the tracker may prove or refute these yet, and of LISTEN the one before
+            asked = ends[name][ends[name] >= 0]
+            going[asked] = going[np.maximum(asked - 1, 0)] = False
     return going
 
 
@@ -141,28 +162,30 @@ def _anomalies_to_go(tracking: Tracking, flows: Mask, most: int, before: int) ->
     return going
 
 
-def _gone(tracking: Tracking, flows: Mask, guests: Mask, packets: Mask, anomalies: Mask, links: Any) -> Tracking:
-    """Take what goes into a tracking of its own, and conclude it: the flows that go, the guests not."""
-    it = selection(tracking, flows | guests, packets, anomalies, living=False)
-    transitions = flows[tracking.log.transitions["flow"][: len(it.transitions.now)]]
-    it = it._replace(transitions=Taken.of(transitions))
+def _gone(tracking: Tracking, flows: Mask, guests: Mask, rows: tuple[Mask, Mask, Mask], links: Any) -> Tracking:
+    """Take what goes into a tracking of its own, and conclude it: the flows that go, the guests not.
+
+    rows: of the packets, the transitions and the anomalies.
+    """
+    it = selection(tracking, flows | guests, *rows, living=False)
     gone = take(tracking, it, living=False)
-    gone.guests = guests[it.flows.rows]
+    of_flows = guests[it.flows.rows]
     gone.carried = links.of(it.flows)
     connections = gone.connections
     marks = connections.flows["marks"].copy()
-    own, twice = np.flatnonzero(np.repeat(guests, 2)), np.flatnonzero(np.repeat(gone.guests, 2))
+    own, twice = np.flatnonzero(np.repeat(guests, 2)), np.flatnonzero(np.repeat(of_flows, 2))
     octets = connections.ends.view(np.uint8).reshape(
         len(connections.ends), -1
     )  # NumPy is slow with rows that have fields
     kept = octets[twice]
     ends = kept.reshape(-1).view(connections.ends.dtype)
-    connections.flows["marks"][gone.guests] |= MARK_FORGED  # these are not concluded
+    connections.flows["marks"][of_flows] |= MARK_FORGED  # these are not concluded
     connections.ends["deadline_ns"][twice] = 0
     before = connections.quality.copy()
     gone.conclude()
     tracking.connections.quality[:] += connections.quality - before
-    connections.flows["marks"][gone.guests] = marks[gone.guests]
+    connections.flows["marks"][of_flows] = marks[of_flows]
+    gone.guests = of_flows & ~gone.forged()
     for name in ("bytes", "retransmitted", "retransmitted_bytes"):  # what the causes have corrected is so for good
         corrected = connections.ends[name][twice] - ends[name]
         some = np.flatnonzero(corrected)

@@ -10,18 +10,23 @@ import numpy.typing as npt
 Rows = npt.NDArray[Any]
 
 
+def connections_of(forged: Rows, flows: Rows) -> Rows:
+    """Return of each flow the place of the connection that it belongs to: its own, or that which a forged SYN was aimed at."""
+    places = np.arange(len(flows), dtype=np.int32)
+    places[forged] = flows["earlier"][forged]  # there is one: its goings-on are what shows the forgery
+    while (aside := forged[places]).any():  # aimed at what another forged SYN seemed to open
+        places[aside] = places[places[aside]]
+    return places
+
+
 def places(forged: Rows, flows: Rows) -> tuple[Rows, Rows]:
     """Leave flows out that a forged SYN opened: what they have belongs to the connection that it was aimed at.
 
     Returns of each flow the number that it has then, and whether its client is the server there.
     """
-    numbers = np.cumsum(~forged, dtype=np.int32) - np.int32(1)
-    turned = np.zeros(len(flows), bool)
-    for number in np.flatnonzero(forged).tolist():  # in their order: the one before has its number already
-        earlier = flows["earlier"][number]
-        numbers[number] = numbers[earlier]
-        turned[number] = turned[earlier] ^ (flows["client_side"][number] != flows["client_side"][earlier])
-    return numbers, turned
+    connections = connections_of(forged, flows)
+    numbers = (np.cumsum(~forged, dtype=np.int32) - np.int32(1))[connections]
+    return numbers, flows["client_side"] != flows["client_side"][connections]
 
 
 def move(rows: Rows, places: tuple[Rows, Rows]) -> None:

@@ -20,7 +20,7 @@ from analyzer.tracker.anomalies import Detail, Kind
 if TYPE_CHECKING:
     from analyzer.frames.tracking import Tracking
 
-_TRANSITION_ROWS = [name for name in connection.END.names or () if name.endswith("_row")]
+TRANSITION_ROWS = [name for name in connection.END.names or () if name.endswith("_row")]
 
 MOST_LOCAL = 1024
 """So many of this host's addresses are remembered though no flow has them any more."""
@@ -74,14 +74,15 @@ class Selection(NamedTuple):
     addresses: Taken
 
 
-def selection(tracking: Tracking, flows: Mask, rows: Mask, anomalies: Mask, *, living: bool) -> Selection:
-    """Find all that belongs to these flows, rows of packets and anomalies.
+def selection(
+    tracking: Tracking, flows: Mask, rows: Mask, transitions: Mask, anomalies: Mask, *, living: bool
+) -> Selection:
+    """Find all that belongs to these flows, rows of packets, transitions and anomalies.
 
     living: whether packets may still come; then what only they would look for is taken too.
     """
     connections, columns, log = tracking.connections, tracking.columns, tracking.log
     pair_count, address_count = (int(count) for count in tracking.table.counts)
-    transitions = flows[log.transitions["flow"][: int(log.counts[0])]]
     known = connections.pairs[:pair_count]
     pairs = np.zeros(pair_count, np.bool_)
     pairs[connections.flows["pair"][: len(flows)][flows]] = True
@@ -191,7 +192,7 @@ def _connections(tracking: Tracking, it: Selection, *, living: bool) -> connecti
     flows["pair"] = it.pairs.moved(flows["pair"])
     flows["earlier"] = it.flows.moved(flows["earlier"])
     flows["stream"] = it.streams.moved(flows["stream"])
-    for name in _TRANSITION_ROWS:
+    for name in TRANSITION_ROWS:
         ends[name] = it.transitions.moved(ends[name])
     lacking = np.flatnonzero(ends["gap"])
     gaps = old.gaps[ends["gap"][lacking] - 1]

@@ -279,6 +279,8 @@ def _ordered(frame_name: str, frame: pd.DataFrame) -> pd.DataFrame:
             late = frame["kind"].isin(_SAID_AT_THE_END).to_numpy()
             flow = frame["flow"].to_numpy(np.int64, na_value=-1)
             keys = [np.where(late, 0, at), np.where(late, flow, 0), late]
+        elif frame_name == "transitions":  # a SYN ends an earlier connection before it opens another
+            keys = [frame["event"].ne("NEW_INCARNATION").to_numpy(), *keys]
     return frame.iloc[np.lexsort(keys)].reset_index(drop=True)
 
 

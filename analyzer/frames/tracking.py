@@ -60,7 +60,9 @@ class Tracking:
         self.last_ns = 0
         self.flow_numbers, self.stream_numbers = Numbering(), Numbering()
         self.carried = Carried()
-        self.guests: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)  #: flows that have packets here and stay elsewhere
+        self.guests: npt.NDArray[np.bool_] = np.zeros(
+            0, np.bool_
+        )  #: connections that have rows here and stay elsewhere
         self.let_go: dict[str, int] = {}  #: what went, by kind
         self.readers: list[Reader] = []
         self._processes: list[tuple[Rows, Rows]] = []  #: frames and process ids, of the batches that have any

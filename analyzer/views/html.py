@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from analyzer.diagnosis.first_questions import Answers, socket_name
 from analyzer.views.lines import ASSUMED
-from analyzer.views.text import FLOWS_SHOWN, ROWS_SHOWN, amount, printable, seconds, since
+from analyzer.views.printable import printable
+from analyzer.views.text import FLOWS_SHOWN, ROWS_SHOWN, amount, seconds, since
 
 if TYPE_CHECKING:
     import pandas as pd

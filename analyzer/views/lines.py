@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analyzer.diagnosis.first_questions import socket_name
-from analyzer.views.text import paint, printable
+from analyzer.views.printable import printable
+from analyzer.views.text import paint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from analyzer.views.printable import printable
 from analyzer.views.spans import OF_STATE, Line, filled, left, right
-from analyzer.views.text import printable
 
 if TYPE_CHECKING:
     from analyzer.frames.standing import OneFlow

@@ -9,9 +9,10 @@ from analyzer.frames.schema import COUNTED_STATES
 from analyzer.frames.vocabulary import STATES
 from analyzer.views import figures, trouble
 from analyzer.views.history import bars
+from analyzer.views.printable import printable
 from analyzer.views.selection import KEYS as SORTED_BY
 from analyzer.views.spans import OF_STATE, Line, cut, filled, left, right, width_of, without_front, wrapped
-from analyzer.views.text import amount, printable, seconds
+from analyzer.views.text import amount, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import IO, TYPE_CHECKING, Any
 
-from analyzer.views.text import align, printable, seconds
+from analyzer.views.printable import printable
+from analyzer.views.text import align, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from analyzer.frames.kernel_counters import CATALOGUE
-from analyzer.views.text import align, paint, printable, seconds
+from analyzer.views.printable import printable
+from analyzer.views.text import align, paint, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
 
-from analyzer.views.text import printable
+from analyzer.views.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -24,7 +24,7 @@ PROGRESS_AFTER_S = 0.5
 
 def talk(what: object, code: int = 0) -> int:
     """Say one line on stderr and hand the exit code back."""
-    from analyzer.views.text import printable
+    from analyzer.views.printable import printable
 
     print(f"analyzer: {printable(what)}", file=sys.stderr)  # noqa: T201
     return code

@@ -1,7 +1,6 @@
 """Text for terminals and logs: aligned columns, colours where asked for, nothing that a capture could smuggle in.
 
-Names in captures (interfaces, files) are other people's data. ``printable`` shows control characters as escapes, so
-that no capture can move a terminal's cursor or forge a line.
+Names in captures (interfaces, files) are other people's data: they go through ``printable``.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from analyzer.diagnosis.first_questions import Answers, socket_name
+from analyzer.views.printable import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,11 +23,6 @@ FLOWS_SHOWN = 8
 
 ROWS_SHOWN = 10
 """Rows of one answer before the rest is only counted."""
-
-
-def printable(text: object) -> str:
-    """Return the text on one line, every character that does not print shown as its escape."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def paint(text: str, style: str, color: bool) -> str:

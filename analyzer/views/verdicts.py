@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from analyzer.views.lines import clock
-from analyzer.views.text import paint, printable
+from analyzer.views.printable import printable
+from analyzer.views.text import paint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

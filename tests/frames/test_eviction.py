@@ -18,6 +18,7 @@ from analyzer.frames.news import Reader
 from analyzer.frames.tracking import Tracking
 from analyzer.session import LiveSession
 from analyzer.settings import Settings
+from tests import segments
 from tests.frames import rounds
 
 pytestmark = [pytest.mark.kernels]
@@ -104,6 +105,41 @@ def test_what_was_saved_and_what_is_left_are_the_whole(capture, tmp_path, limits
         pd.testing.assert_frame_equal(found, expected, check_index_type=False, obj=name)
     for name in ("records", "segments", "skipped", "copies", "truncated", "first", "last", "lost_segments", "let_go"):
         assert getattr(saved.capture, name) == getattr(whole.capture, name), name
+
+
+OPENED = "0.000 C>S S seq=0 mss=1460\n0.010 S>C S. seq=0 ack=1\n0.020 C>S . seq=1 ack=1\n"
+HOSTILE = {
+    "forged SYNs": "C>S S seq={isn}\nS>C . seq=1 ack={n}\nC>S P. seq={n} ack=1 len=1\n",
+    "forged resets": "C>S R. seq=1 ack={n}\nS>C P. seq={n} ack=1 len=1\n",
+}
+"""What somebody else says of one connection, again and again, and what disproves it."""
+
+
+@pytest.mark.parametrize("again", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.usefixtures("few")
+def test_one_connection_cannot_fill_the_memory(tmp_path, again):
+    """Each time it gets a flow or a transition more; it goes on, and they go."""
+    lines = [line for n in range(1, 1200) for line in again.format(n=n, isn=5_000_000 + n * 100_000).splitlines()]
+    text = OPENED + "".join(f"{1 + at / 500:.4f} {line}\n" for at, line in enumerate(lines))
+    path = tmp_path / "again.pcap"
+    path.write_bytes(segments.Rendering().capture(segments.parse(text)))
+    unlimited = session(path)
+    limited = session(path, tmp_path / "saved", live_packets=300, live_flows=60)
+    unlimited.wait(300)
+    limited.wait(300)
+    tracking = limited._tracking
+    assert tracking.connections.counts[0] <= 60 + 100  # a batch more
+    assert (tracking.log.counts[:2] <= 300 + 200).all()
+    whole = unlimited.analysis()
+    assert len(whole.flows) == 1
+    saved = analyzer.load(limited.save())
+    for name in ("packets", "flows", "transitions"):
+        expected, found = worded(whole.frames[name]), worded(saved.frames[name])
+        if name == "flows":
+            expected, found = (frame.drop(columns="rtt_median") for frame in (expected, found))
+        pd.testing.assert_frame_equal(found, expected, check_index_type=False, obj=name)
+    kinds = [analysis.anomalies["kind"].value_counts().sort_index() for analysis in (whole, saved)]
+    pd.testing.assert_series_equal(kinds[1], kinds[0])
 
 
 @pytest.mark.usefixtures("few")
