@@ -11,6 +11,7 @@ another one too, for a cached kernel does not see the switch.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -20,7 +21,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 _HERE = pathlib.Path(__file__).resolve().parent
-_ROOMS = ("capture", "decode", "flows", "tracker")
+_ROOMS = ("capture", "decode", "flows", "tracker", "frames")
 
 
 @functools.cache
@@ -49,7 +50,17 @@ def _user_cache() -> pathlib.Path:
 def is_warm() -> bool:
     """Whether compiled kernels of this version lie in the cache; else the first use compiles for some seconds."""
     folder = cache_folder()
-    return folder.is_dir() and any(folder.rglob("*.nbc"))
+    with contextlib.suppress(OSError):  # another user's
+        return folder.is_dir() and any(folder.rglob("*.nbc"))
+    return False
+
+
+def can_keep() -> bool:
+    """Whether compiled kernels can be written to the cache; else every run compiles."""
+    folder = cache_folder()
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    return os.access(folder, os.W_OK | os.X_OK)
 
 
 import numba  # after the functions above, which the command line's notice uses
@@ -67,8 +78,19 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 _OPTIONS: dict[str, Any] = {"nogil": True, "_nrt": False, "no_cfunc_wrapper": True}
 
 
+class _KernelFolder(CompileResultCacheImpl._locator_classes[0]):  # type: ignore[misc]  # that of ``CACHE_DIR``
+    """Where kernels are kept, also if nothing can be written there: numba would go on with folders that know no hash."""
+
+    def ensure_cache_path(self) -> None:
+        """Make the folder, if that can be."""
+        with contextlib.suppress(OSError):
+            super().ensure_cache_path()
+
+
 class _KernelFiles(CompileResultCacheImpl):  # type: ignore[misc]  # numba has no types
     """What is kept of a kernel: its machine code, and of the code that others could be linked with the names alone."""
+
+    _locator_classes = (_KernelFolder,)
 
     def reduce(self, cres: Any) -> Any:
         """Return what is written to the disk."""
@@ -87,9 +109,15 @@ class _KernelCache(FunctionCache):  # type: ignore[misc]
     _impl_class = _KernelFiles
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return the compiled kernel of a signature, None where there is none yet."""
-        with self._guard_against_spurious_io_errors():
+        """Return the compiled kernel of a signature, None where there is none yet, or none that may be read."""
+        with contextlib.suppress(OSError):
             return self._load_overload(sig, target_context)
+        return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep a compiled kernel, if that can be: the disk may be full, or not ours."""
+        with contextlib.suppress(OSError):
+            self._save_overload(sig, data)
 
 
 class _PartLibrary(JITCodeLibrary):  # type: ignore[misc]

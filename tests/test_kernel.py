@@ -9,6 +9,9 @@ import sys
 
 import pytest
 
+from analyzer import kernel
+from analyzer.frames import compiling
+
 ROOT = pathlib.Path(__file__).parents[1]
 BEYOND = """
 import numpy as np
@@ -101,3 +104,51 @@ def test_what_is_compiled_is_loaded_without_all_that_compiling_takes():
     )
     done = python(f"{read}; {asked}")
     assert done.stdout.split() == ["False", "False"], done.stderr
+
+
+def test_a_cache_that_cannot_be_written_costs_time_only(tmp_path):
+    """Kernels are compiled anew then, not looked for beside the sources, where nothing tells whose they are."""
+    script = tmp_path / "beyond.py"
+    script.write_text(BEYOND.replace("WHICH", "part"))
+    names = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": "/proc/nowhere", "PYTHONPATH": str(ROOT)}
+    for _ in range(2):
+        done = subprocess.run([sys.executable, script], capture_output=True, text=True, env=names, check=False)
+        assert done.stdout == "2 5\n1\n" + 2 * "index is out of bounds\n", done.stderr
+    assert not list(tmp_path.rglob("*.nb[ic]"))
+    script = "from analyzer.views.terminal import announce; announce()"
+    assert (
+        "compiling, half a minute each time: /proc/nowhere cannot be written"
+        in python(script, NUMBA_CACHE_DIR="/proc/nowhere").stderr
+    )
+
+
+def test_rooms_with_kernels_are_in_the_cache_folders_name():
+    """Whatever a kernel is compiled of: another version must not find it."""
+    rooms = {
+        path.relative_to(ROOT / "analyzer").parts[0]
+        for path in (ROOT / "analyzer").rglob("*/*.py")
+        if "from analyzer.kernel import" in path.read_text(encoding="utf-8")
+    }
+    assert rooms <= set(kernel._ROOMS)
+
+
+def test_the_second_compiling_process_takes_no_package_from_the_working_directory(tmp_path, monkeypatch):
+    commands = []
+
+    def popen(command, **_):
+        commands.append(command)
+        raise OSError
+
+    monkeypatch.setattr(kernel, "is_warm", lambda: False)
+    monkeypatch.setattr(compiling.subprocess, "Popen", popen)
+    compiling.compile_at_first_use()
+    monkeypatch.undo()
+    (command,) = commands
+    assert command[-1] == compiling.__name__
+    other = tmp_path / "analyzer"
+    other.mkdir()
+    (other / "__init__.py").write_text(f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()")
+    (other / "errors.py").touch()
+    names = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([*command[:-1], "analyzer.errors"], cwd=tmp_path, env=names, check=True)  # compiling takes its time
+    assert not (tmp_path / "ran").exists()

@@ -22,9 +22,9 @@ _LONGEST_S = 120.0
 
 def compile_at_first_use() -> None:
     """Compile what a read needs, if nothing of this version is compiled yet."""
-    if kernel.is_warm() or not sys.executable:
+    if kernel.is_warm() or not sys.executable or not kernel.can_keep():
         return
-    command = [sys.executable, "-m", "analyzer.frames.compiling"]
+    command = [sys.executable, "-P", "-m", "analyzer.frames.compiling"]  # -P: not what lies in the working directory
     nothing = subprocess.DEVNULL
     try:
         others = subprocess.Popen(command, stdin=nothing, stdout=nothing, stderr=nothing)

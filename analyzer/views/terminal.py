@@ -34,7 +34,12 @@ def announce() -> None:
     """Say that the first use takes its time, if this is it."""
     from analyzer import kernel
 
-    if not kernel.is_warm():
+    if kernel.is_warm():
+        return
+    if not kernel.can_keep():
+        where = kernel.cache_folder().parent
+        talk(f"compiling, half a minute each time: {where} cannot be written (NUMBA_CACHE_DIR names another folder)")
+    else:
         talk("first use of this version: compiling takes some seconds, once")
 
 
