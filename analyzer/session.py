@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import collections
 import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from analyzer.analysis import Analysis
+from analyzer.errors import CaptureError
 
 if TYPE_CHECKING:
     import pathlib
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 #: So long ``stop`` waits for what is being worked on.
 _PATIENCE_S = 0.15
+#: So many times a snapshot's new verdicts are kept for ``verdicts``.
+_MOST_TOLD = 1000
 
 
 class Counts(NamedTuple):
@@ -89,12 +93,12 @@ class LiveSession:
         self._arrived = threading.Event()
         self.ready = threading.Event()  #: set when packets need not wait for compiled code any more
         self._error: BaseException | None = None
-        self._told: list[pd.DataFrame] = []
+        self._told: collections.deque[pd.DataFrame] = collections.deque(maxlen=_MOST_TOLD)
+        self._tellings = 0
         self.passed_over = 0  #: segments that ``news`` did not make
         self._live, self._archive = live, archive
         self._watcher: Watcher | None = None
         self._thread = threading.Thread(target=self._run, name="analyzer-live", daemon=True)
-        self._thread.start()
         if live and settings.snapshot_s > 0:
             from analyzer.host.watcher import Watcher
 
@@ -107,6 +111,7 @@ class LiveSession:
                 self._tell,
                 self._waiting,
             )
+        self._thread.start()
 
     def analysis(self) -> Analysis:
         """Return the frames of what came so far; after ``stop`` of all that came."""
@@ -165,7 +170,7 @@ class LiveSession:
 
         told = []
         while self._told:
-            told.append(self._told.pop(0))
+            told.append(self._told.popleft())
         return stacked("live_sockets", told)
 
     def finish(self) -> None:
@@ -209,11 +214,14 @@ class LiveSession:
     def counts(self) -> Counts:
         """What came and what was lost so far."""
         info, watcher = self._source.info, self._watcher
+        with self._lock:
+            segments = self._tracking.rows + self._tracking.let_go.get("packets", 0)
+            flows = self._tracking.flows_so_far
         return Counts(
             records=info.records,
             bytes=info.bytes,
-            segments=self._tracking.rows + self._tracking.let_go.get("packets", 0),
-            flows=self._tracking.flows_so_far,
+            segments=segments,
+            flows=flows,
             kernel_drops=info.kernel_drops,
             waiting=self._waiting(),
             snapshots=0 if watcher is None else watcher.log.snapshots,
@@ -250,7 +258,7 @@ class LiveSession:
         """
         from analyzer.frames.news import Reader
 
-        reader = Reader()
+        reader, told = Reader(), 0
         with self._lock:
             self._tracking.readers.append(reader)
         try:
@@ -258,17 +266,20 @@ class LiveSession:
                 ended = not self.running
                 self._arrived.wait(wait_s)
                 self._arrived.clear()
+                before, told = told, self._tellings
                 with self._lock:
-                    found = self._new_to(reader, most)
+                    found = self._new_to(reader, most, wanted=told > before)
                 if found is not None:
                     yield self._on_port(found[0]), found[1]
                 if ended:
                     self.wait()
                     return
         finally:
-            self._tracking.readers.remove(reader)
+            with self._lock:
+                self._tracking.readers.remove(reader)
 
-    def _new_to(self, reader: Reader, most: int | None) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+    def _new_to(self, reader: Reader, most: int | None, *, wanted: bool) -> tuple[pd.DataFrame, pd.DataFrame] | None:
+        """Make what is new; wanted: even if it is nothing."""
         tracking = self._tracking
         over = 0 if most is None else tracking.rows - reader.segments - most
         if over > 0:
@@ -276,7 +287,7 @@ class LiveSession:
             self.passed_over += over
         self.passed_over += reader.missed
         reader.missed = 0
-        if tracking.rows > reader.segments or self._told:
+        if tracking.rows > reader.segments or wanted:
             return tracking.news(self._source.info, reader)
         return None
 
@@ -311,6 +322,7 @@ class LiveSession:
 
     def _tell(self, rows: pd.DataFrame) -> None:
         self._told.append(rows)
+        self._tellings += 1
         self._arrived.set()
 
     def _run(self) -> None:
@@ -322,6 +334,8 @@ class LiveSession:
             self.ready.set()
             for records in self._source.batches():
                 if len(records.offset):
+                    if full := self._tracking.has_no_room(records):
+                        raise CaptureError(full)
                     with self._lock:
                         self._tracking.feed(records)
                         gone = self._let_go() if self._live else None
@@ -330,14 +344,17 @@ class LiveSession:
                         past = self.sockets().iloc[:0] if self._watcher is None else self._watcher.take_past()
                         self._archive.add(gone, self._source.info, past)
         except BaseException as error:  # noqa: BLE001  # it is raised again where somebody waits for it
-            if not self._stopped:
-                self._error = error
+            self._error = error
         finally:
             self.ready.set()
-            self._source.close()
-            if self._watcher is not None:
-                self._watcher.stop()
-            self._arrived.set()
+            try:
+                self._source.close()
+            except BaseException as error:  # noqa: BLE001  # the file that was written could not be completed
+                self._error = self._error or error
+            finally:
+                if self._watcher is not None:
+                    self._watcher.stop()
+                self._arrived.set()
 
     def __enter__(self) -> Self:
         """Return the session, which runs already."""

@@ -89,7 +89,6 @@ class LiveSource:
         names = [interface] if isinstance(interface, str) else list(interface)
         self._names, self._name = names, ", ".join(names)
         self._left = count
-        until_s = None if duration_s is None else time.monotonic() + duration_s
         expression = capture_filter(port, bpf)
         self._sniffer = Sniffer(names, expression)
         self._filter = Filter(expression) if expression and self._sniffer.late_filter else None
@@ -112,6 +111,9 @@ class LiveSource:
             packets = RawReads(self._sniffer, _KERNEL_BUFFER, snap_length)
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         most_bytes = min(self._settings.backlog_bytes, int(_SHARE * memory))
+        until_s = (
+            None if duration_s is None else time.monotonic() + duration_s
+        )  # from now on: the ring may have been compiled
         self._backlog = Backlog(packets, most_bytes, until_s, self._failed)
         self._closed = False
 

@@ -7,6 +7,7 @@ written, both as libpcap does.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import select
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from analyzer.capture.sniffer import Sniffer
 
 _SOL_PACKET, _PACKET_RX_RING, _PACKET_STATISTICS, _PACKET_VERSION = 263, 5, 6, 10
-_TPACKET_V3 = 2
+_TPACKET_V1, _TPACKET_V3 = 0, 2
 _REQUEST = struct.Struct("=7I")  # tpacket_req3
 _STATISTICS = struct.Struct("=3I")  # tpacket_stats_v3
 
@@ -81,7 +82,12 @@ class PacketRing:
         frames = self._blocks * BLOCK // _FRAME
         request = _REQUEST.pack(BLOCK, self._blocks, _FRAME, frames, _RETIRE_MS, 0, 0)
         self._socket.setsockopt(_SOL_PACKET, _PACKET_RX_RING, request)
-        self._memory = mmap.mmap(self._socket.fileno(), self._blocks * BLOCK)
+        try:
+            self._memory = mmap.mmap(self._socket.fileno(), self._blocks * BLOCK)
+        except (OSError, ValueError) as error:  # the kernel would go on filling what nobody can read
+            self._socket.setsockopt(_SOL_PACKET, _PACKET_RX_RING, bytes(_REQUEST.size))
+            self._socket.setsockopt(_SOL_PACKET, _PACKET_VERSION, _TPACKET_V1)
+            raise OSError(errno.ENOMEM, f"the ring cannot be mapped ({error})") from error
         self._data: npt.NDArray[np.uint8] = np.frombuffer(self._memory, np.uint8)
         self._status: npt.NDArray[np.uint32] = np.ndarray(
             (self._blocks,), np.uint32, self._memory, offset=_BLOCK_STATUS, strides=(BLOCK,)

@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import importlib
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +42,8 @@ Progress = Callable[[float | None, int], None]
 Rows = npt.NDArray[Any]
 
 _BATCHES = 4  # between reading and writing
+_turns = threading.Lock()
+_short: list[float] = []  # the usual interval, once for each thread that wants a short one
 
 
 @dataclasses.dataclass(slots=True)
@@ -213,13 +216,20 @@ def _round_trips(tracked: Tracking, moved: tuple[Rows, Rows] | None, flows: int)
 
 @contextlib.contextmanager
 def _short_turns() -> Iterator[None]:
-    """Let threads take the interpreter from each other after a tenth of a millisecond; usually an importing one has 5."""
-    usual = sys.getswitchinterval()
-    sys.setswitchinterval(1e-4)
+    """Let threads take the interpreter from each other after a tenth of a millisecond; usually an importing one has 5.
+
+    The interval is the whole process's: of several threads that make frames the last one gives it back.
+    """
+    with _turns:
+        _short.append(sys.getswitchinterval() if not _short else _short[0])
+        sys.setswitchinterval(1e-4)
     try:
         yield
     finally:
-        sys.setswitchinterval(usual)
+        with _turns:
+            usual = _short.pop()
+            if not _short:
+                sys.setswitchinterval(usual)
 
 
 def _find_quoted(icmp: Rows, anomalies: Rows, tracked: Tracking) -> None:

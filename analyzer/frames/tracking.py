@@ -31,6 +31,8 @@ Rows = npt.NDArray[Any]
 
 _FIRST_ROOM = 1 << 16
 _SLACK = 1.1  # over an estimate of what is to come
+_MOST_FRAMES = int(np.iinfo(logs.TRANSITION["frame"]).max)
+_MOST_FLOWS = int(np.iinfo(np.int32).max)
 
 
 class Tracking:
@@ -75,6 +77,14 @@ class Tracking:
         self.replay(self._batch)
         self.write(self._batch)
         self.judge(self._batch)
+
+    def has_no_room(self, records: Records) -> str:
+        """Say why no more records can be taken in: a session that goes on for days runs out of numbers; usually empty."""
+        if len(records.frame) and int(records.frame[-1]) > _MOST_FRAMES:
+            return f"this session is full: it has numbers for {_MOST_FRAMES:,} packets. Begin another one."
+        if self.flow_numbers.following + int(self.connections.counts[0]) + len(records.frame) > _MOST_FLOWS:
+            return f"this session is full: it has numbers for {_MOST_FLOWS:,} connections. Begin another one."
+        return ""
 
     def note(self, records: Records) -> None:
         """Keep which process each record belongs to; most captures do not know."""
