@@ -16,6 +16,7 @@ from analyzer import kernel
 
 if TYPE_CHECKING:
     from analyzer.capture.records import Records
+    from analyzer.frames.tracking import Tracking
 
 _LONGEST_S = 120.0
 
@@ -50,8 +51,19 @@ def load_for_session() -> None:
     from analyzer.frames.tracking import Tracking
 
     compile_at_first_use()
-    Tracking().feed(_no_records())
+    tracking = Tracking()
+    tracking.feed(_no_records())
+    _no_deadlines(tracking)
     eviction.compile_kernels()
+
+
+def _no_deadlines(tracking: Tracking) -> None:
+    """Ask when the states of no ends end: a screen and the snapshots of sockets ask it, a read does not."""
+    import numpy as np
+
+    from analyzer.tracker.timers import deadlines, timers
+
+    deadlines(tracking.connections.ends, np.zeros(0, np.int64), timers(tracking.settings))
 
 
 def _no_records() -> Records:
@@ -79,6 +91,7 @@ def main() -> None:
     tracking.write(batch)
     tracking.judge(batch)
     frames_so_far(tracking, CaptureInfo())
+    _no_deadlines(tracking)
     zeek_outcome.forget_closed(tracking.words)
     none = packets.new_columns(0)
     for name in ("acks_frame", "rtt"):  # no frame of nothing needs these three

@@ -19,6 +19,7 @@ from analyzer.tracker.anomalies import Detail, Kind
 
 if TYPE_CHECKING:
     from analyzer.frames.tracking import Tracking
+    from analyzer.tracker.log import Log
 
 TRANSITION_ROWS = [name for name in connection.END.names or () if name.endswith("_row")]
 
@@ -133,6 +134,14 @@ def take(tracking: Tracking, it: Selection, *, living: bool) -> Tracking:
     numbers = tracking.stream_numbers.of_first(streams)
     taken.stream_numbers = Numbering(numbers[it.streams.rows], tracking.stream_numbers.next_after(streams))
     return taken
+
+
+def some_flows(tracking: Tracking, flows: Mask) -> tuple[connection.Connections, Log]:
+    """Copy these flows with their ends, their state changes and their anomalies: all that ``outcome.ended`` looks at."""
+    of = tracking.log.anomalies["flow"][: int(tracking.log.counts[1])]
+    anomalies = (of >= 0) & flows[of] if len(flows) else np.zeros(len(of), np.bool_)
+    it = selection(tracking, flows, np.zeros(tracking.rows, np.bool_), anomalies, living=False)
+    return _connections(tracking, it, living=False), _log(tracking, it, living=False)
 
 
 def _doubtful(anomalies: npt.NDArray[np.void]) -> Mask:

@@ -24,6 +24,7 @@ from analyzer.frames.news import Reader
 from analyzer.frames.vocabulary import ENDPOINTS
 from analyzer.tracker import packets
 from analyzer.tracker.packet_ends import ends_of_flows, ends_of_some
+from analyzer.tracker.timers import deadlines, timers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-_OF_ENDS = ("state", "proven", "deadline_ns", "bytes", "packets")
+_OF_ENDS = ("state", "proven", "bytes", "packets")
 
 
 @dataclasses.dataclass(slots=True, eq=False)
@@ -148,8 +149,10 @@ def _columns(tracking: Tracking, numbers: Array, since: int) -> dict[str, Array]
             columns[name + suffix] = np.where(client_is_a, pairs[f"{mine}_{field}"], pairs[f"{other}_{field}"])
     columns |= {"start_ns": flows["start_ns"], "end_ns": flows["end_ns"]}
     for place, end in enumerate(("client", "server")):
-        rows = connections.ends[2 * numbers + place]
+        places = 2 * numbers + place
+        rows = connections.ends[places]
         columns |= {f"{end}_{name}": rows[name] for name in _OF_ENDS}
+        columns[f"{end}_deadline_ns"] = deadlines(connections.ends, places, timers(tracking.settings))
     syn, third = flows["syn_ns"], flows["ack_ns"]
     columns["irtt"] = np.where((syn != 0) & (third != 0), (third - syn) * 1e-9, np.nan)
     columns["rtt"] = _round_trips(tracking, numbers, since)

@@ -18,7 +18,7 @@ from analyzer.frames.news import NewAnomalies, Reader, new_anomalies, new_frames
 from analyzer.settings import Settings
 from analyzer.tracker import explanation, packets, verdicts, zeek, zeek_outcome
 from analyzer.tracker import log as logs
-from analyzer.tracker.outcome import ANOMALIES_PER_FLOW, conclude, count_due, in_order_of_time
+from analyzer.tracker.outcome import ended, in_order_of_time
 from analyzer.tracker.replay import Ways, replay
 from analyzer.tracker.timers import timers
 
@@ -215,11 +215,7 @@ class Tracking:
         if self._ended:
             return
         self._ended = True
-        flows = int(self.connections.counts[0])
-        last_ns = max(self.last_ns, ended_ns or 0)
-        due = count_due(self.connections.ends, 2 * flows, last_ns, self._timers)
-        self.log = logs.with_room_for(self.log, due, flows * ANOMALIES_PER_FLOW)
-        conclude(self.connections, last_ns, self.log)
+        self.log = ended(self.connections, max(self.last_ns, ended_ns or 0), self.log, self._timers)
         count = int(self.log.counts[0])
         timer_rows = self.log.transitions[:count]
         timer_rows = timer_rows[timer_rows["frame"] == 0]

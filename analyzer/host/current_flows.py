@@ -12,7 +12,10 @@ from analyzer.flows.connection import MARK_FORGED
 from analyzer.frames import schema
 from analyzer.frames import vocabulary as v
 from analyzer.frames.addresses import address_words
+from analyzer.frames.parted import some_flows
 from analyzer.tracker.anomalies import CATALOGUE, WITHDRAWN, Kind
+from analyzer.tracker.outcome import ended
+from analyzer.tracker.timers import deadlines, timers
 
 if TYPE_CHECKING:
     from analyzer.frames.tracking import Tracking
@@ -25,7 +28,7 @@ _OF_SOCKET = ("kernel_state", "verdict", "pid", "process", "user", "receive_queu
 
 
 class FlowsNow:
-    """A copy of what the tracker has of the flows that count now; frames are made of it when it may go on.
+    """A copy of what the tracker has of the flows that count now, as if the capture ended; frames are made of it later.
 
     Parameters
     ----------
@@ -38,18 +41,21 @@ class FlowsNow:
     """
 
     def __init__(self, tracking: Tracking, now_ns: int, lately_s: float = LATELY_S) -> None:
-        connections = tracking.connections
+        connections, its_timers = tracking.connections, timers(tracking.settings)
         count = int(connections.counts[0])
         flows = connections.flows[:count]
-        states = self._states(connections.ends[: 2 * count], now_ns)
+        deadline = deadlines(connections.ends, np.arange(2 * count), its_timers)
+        states = connections.ends["state"][: 2 * count].astype(np.int8)
+        states[(deadline != 0) & (deadline <= now_ns)] = _CLOSED  # nothing ticks: it is seen at the next segment
         shown = (~_OVER[states]).reshape(-1, 2).any(axis=1) | (flows["end_ns"] >= now_ns - int(lately_s * 1e9))
         shown &= flows["marks"] & MARK_FORGED == 0
         places = np.flatnonzero(shown)
         self._numbers = tracking.flow_numbers.of_first(count, tracking.forged())[places]
-        self._flows = flows[places]
-        self._ends = connections.ends[np.stack([2 * places, 2 * places + 1], axis=1)]
-        self._states_now = states.reshape(-1, 2)[places]
-        pairs = tracking.table.pairs[self._flows["pair"]]
+        pairs = tracking.table.pairs[flows["pair"][places]]
+        # How far a handshake came, what nobody answered, whose timers have run out: only the end of a capture says it.
+        copied, log = some_flows(tracking, shown)
+        log = ended(copied, max(tracking.last_ns, now_ns), log, its_timers)
+        self._flows, self._ends = copied.flows, copied.ends.reshape(-1, 2)
         a_is_client = self._flows["client_side"] == 0
         self._address, self._port = (
             [np.where(a_is_client == (end == 0), pairs[f"a_{what}"], pairs[f"b_{what}"]) for end in range(2)]
@@ -57,23 +63,14 @@ class FlowsNow:
         )
         self._known = np.unique(np.concatenate(self._address))
         self._addresses = tracking.table.addresses[self._known]
-        self._count_anomalies(tracking, places, count)
+        self._count_anomalies(log.anomalies[: int(log.counts[1])])
 
-    @staticmethod
-    def _states(ends: npt.NDArray[np.void], now_ns: int) -> npt.NDArray[np.int8]:
-        states = ends["state"].astype(np.int8)
-        deadline = ends["deadline_ns"]
-        states[(deadline != 0) & (deadline <= now_ns)] = _CLOSED  # nothing ticks: it is seen at the next segment
-        return states
-
-    def _count_anomalies(self, tracking: Tracking, places: npt.NDArray[np.int64], count: int) -> None:
-        log = tracking.log.anomalies[: int(tracking.log.counts[1])]
-        mine = (log["kind"] != WITHDRAWN) & (log["flow"] >= 0)
-        flow, kind = log["flow"][mine], log["kind"][mine]
-        self._anomalies = np.bincount(flow, minlength=count)[places]
-        worst = np.full(count, -1, np.int8)
-        np.maximum.at(worst, flow, _SEVERITY[kind])
-        self._worst = worst[places]
+    def _count_anomalies(self, anomalies: npt.NDArray[np.void]) -> None:
+        anomalies = anomalies[anomalies["kind"] != WITHDRAWN]
+        flow, kind = anomalies["flow"], anomalies["kind"]
+        self._anomalies = np.bincount(flow, minlength=len(self._flows))
+        self._worst = np.full(len(self._flows), -1, np.int8)
+        np.maximum.at(self._worst, flow, _SEVERITY[kind])
 
     def frame(self, sockets: pd.DataFrame) -> pd.DataFrame:
         """Return the flows, beside the rows of `live_sockets` of their ends."""
@@ -96,7 +93,7 @@ class FlowsNow:
         }
         for end, name in enumerate(v.ENDPOINTS):
             rows = self._ends[:, end]
-            data[f"{name}_state"] = _words(self._states_now[:, end], v.STATES)
+            data[f"{name}_state"] = _words(rows["state"].astype(np.int8), v.STATES)
             data[f"{name}_proven"] = rows["proven"] != 0
             for what in ("packets", "bytes", "retransmitted"):
                 data[f"{name}_{what}"] = rows[what].astype(np.int64)

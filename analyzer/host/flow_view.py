@@ -16,6 +16,7 @@ from analyzer.frames.addresses import address_words
 from analyzer.frames.vocabulary import ENDPOINTS, STATES
 from analyzer.host.end_keys import Numbers, mixed
 from analyzer.host.ends import RACE_S, FlowEnd, Key, Step
+from analyzer.tracker.timers import deadlines, timers
 
 if TYPE_CHECKING:
     from analyzer.frames.tracking import Tracking
@@ -49,7 +50,7 @@ def flow_view(tracking: Tracking, at_ns: int) -> FlowView:
     a_is_client = flows["client_side"][number] == 0
     keys = _keys(table.pairs[pair], a_is_client)
     place = np.concatenate([2 * number, 2 * number + 1]).astype(np.int64)
-    state, deadline = ends["state"][place].astype(np.int8), ends["deadline_ns"][place]
+    state, deadline = ends["state"][place].astype(np.int8), deadlines(ends, place, timers(tracking.settings))
     state[(deadline != 0) & (deadline <= at_ns)] = CLOSED  # nothing ticks: the tracker sees it at the next segment
     moved = np.zeros(int(connections.counts[0]), np.bool_)
     moved[_moved_since(tracking, at_ns - int(RACE_S * 1e9))] = True

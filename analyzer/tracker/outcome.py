@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from analyzer.flows.connection import (
     KNOWN_ACK,
@@ -14,11 +14,16 @@ from analyzer.flows.connection import (
 )
 from analyzer.kernel import kernel, part
 from analyzer.tracker.anomalies import Detail, Kind
+from analyzer.tracker.log import Log, with_room_for
 from analyzer.tracker.machine import NO_ROW, REFUTED
 from analyzer.tracker.marks import Close, Handshake
 from analyzer.tracker.quality import judge_checksums
 from analyzer.tracker.states import Event
 from analyzer.tracker.timers import expire, start_silence
+
+if TYPE_CHECKING:
+    from analyzer.flows.connection import Connections
+    from analyzer.tracker.timers import Timers
 
 _COMPLETE, _SYN_ONLY, _SYN_ACK_ONLY = int(Handshake.COMPLETE), int(Handshake.SYN_ONLY), int(Handshake.SYN_ACK_ONLY)
 _REFUSED, _RESET_OPENING = int(Handshake.REFUSED), int(Handshake.RESET)
@@ -30,6 +35,15 @@ _NO_DETAIL, _GIVE_UP = int(Detail.NONE), int(Event.GIVE_UP)
 _PENDING_NS = 1_000_000_000  # an attempt younger than the first retransmission time-out may yet be answered (RFC 6298)
 
 ANOMALIES_PER_FLOW = 1
+
+
+def ended(connections: Connections, last_ns: int, log: Log, timers: Timers) -> Log:
+    """End the capture for these connections, in their rows; returns the log with what that writes."""
+    flows = int(connections.counts[0])
+    due = count_due(connections.ends, 2 * flows, last_ns, timers)
+    log = with_room_for(log, due, flows * ANOMALIES_PER_FLOW)
+    conclude(connections, last_ns, log)
+    return log
 
 
 @kernel

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from analyzer.kernel import part
+import numpy as np
+import numpy.typing as npt
+
+from analyzer.kernel import kernel, part
 from analyzer.tracker.machine import ASSUMED, move
 from analyzer.tracker.states import (
     CLOSE_WAIT,
@@ -76,11 +79,33 @@ def start_timer(end: Any, now_ns: int, timers: Any) -> None:
 
 @part
 def start_silence(me: Any, you: Any, timers: Any) -> None:
-    """At the end of the capture: an end that repeats its text to nobody, and has stopped, gave up one RTO after."""
+    """At the end of the capture: set the timer of an end that repeats its text to nobody, and has stopped."""
+    me.deadline_ns = _deadline(me, you, timers)
+
+
+@part
+def _deadline(me: Any, you: Any, timers: Any) -> int:
+    """When the end's state ends if no segment comes any more; an end that nobody answers gives up one RTO after its last."""
     if me.deadline_ns != 0 or (me.state != ESTABLISHED and me.state != CLOSE_WAIT):
-        return
+        return me.deadline_ns
     if me.retransmitted > 0 and you.packets > 0 and 0 <= you.acked < me.next:
-        me.deadline_ns = me.last_ns + timers.rto_max_ns
+        return me.last_ns + timers.rto_max_ns
+    return 0
+
+
+def deadlines(ends: npt.NDArray[np.void], places: npt.NDArray[np.int64], timers: Timers) -> npt.NDArray[np.int64]:
+    """Return when the states of these ends end if no segment comes any more, as the end of the capture says it; 0: never."""
+    found = np.empty(len(places), np.int64)
+    fill_deadlines(ends, places, timers, found)
+    return found
+
+
+@kernel
+def fill_deadlines(ends: Any, places: Any, timers: Any, found: Any) -> None:
+    """Fill them in."""
+    for i in range(len(places)):
+        place = places[i]
+        found[i] = _deadline(ends[place], ends[place ^ 1], timers)
 
 
 @part
