@@ -220,7 +220,7 @@ LIVE_SOCKETS = Schema(
         Column("time", TIME, "UTC", "the first snapshot that showed it so"),
         Column("until", TIME, "UTC", "the last one"),
         Column("snapshots", "int64", "snapshots", "how many showed it so"),
-        Column("verdict", "category", "", "docs/verdicts.md; NA: LISTEN", "", VERDICTS),
+        Column("verdict", "category", "", "docs/verdicts.md; NA: LISTEN, and the accept queue has room", "", VERDICTS),
         Column("severity", "category", "", "of the verdict", "", words.SEVERITIES),
         Column("kernel_state", "category", "", "NA: the kernel has no socket", "idiag_state", words.STATES),
         Column("packet_state", "category", "", "by the segments up to the snapshot; NA: no flow", "", words.STATES),

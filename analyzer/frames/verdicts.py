@@ -1,7 +1,7 @@
 """What may be said when the kernel's sockets are laid beside the packets: one catalogue.
 
 Each verdict is of one end of a connection on this host. ``rule`` says what both sides must show for it; the code that
-applies it is ``host/joined.py``.
+applies it is ``host/rules.py``.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ CATALOGUE: dict[Verdict, Entry] = {
     Verdict.JUST_CHANGED: Entry("just-changed", "note", "they differ, but a packet passed at the moment of asking", "other states, and a packet within 50 ms of the snapshot; TIME_WAIT after 59 s", ""),
     Verdict.PROGRAM_HAS_NOT_CLOSED: Entry("program-has-not-closed", "warning", "the peer has closed, the program here has not", "kernel: CLOSE_WAIT", "a program that goes on sending on purpose (half-close)"),
     Verdict.PROGRAM_HAS_NOT_READ: Entry("program-has-not-read", "warning", "data has arrived and waits for the program", "kernel: ESTABLISHED, receive queue above 0, last data more than 1 s ago", "a program that is slow for a good reason"),
-    Verdict.NOT_ACCEPTED: Entry("not-accepted", "warning", "the connection is complete and waits in the accept queue", "kernel: ESTABLISHED or CLOSE_WAIT, no file (inode)", ""),
-    Verdict.ACCEPT_QUEUE_FULL: Entry("accept-queue-full", "error", "the third ACK came and found the accept queue full", "kernel: SYN_RCVD, its listener's queue above its limit; packets: third ACK", "a queue that was emptied a moment ago"),
+    Verdict.NOT_ACCEPTED: Entry("not-accepted", "warning", "the connection is complete and waits in the accept queue; of LISTEN: the queue is full", "kernel: ESTABLISHED or CLOSE_WAIT, no file (inode); or LISTEN, its queue above its limit, and no SYN unanswered", ""),
+    Verdict.ACCEPT_QUEUE_FULL: Entry("accept-queue-full", "error", "a SYN or the third ACK came and found the accept queue full", "kernel: a listener on this host, its queue above its limit; and SYN_RCVD, packets: third ACK; or packets: a SYN to it, no SYN-ACK; of LISTEN itself: while such SYNs wait", "a queue that was full for a moment only; a firewall that drops the SYN as well"),
     Verdict.THIRD_ACK_IGNORED: Entry("third-ack-ignored", "warning", "the third ACK came and the kernel did not take it, though there is room", "kernel: SYN_RCVD, room in the queue; packets: third ACK", "TCP_DEFER_ACCEPT waits for data; a firewall behind the capture point"),
     Verdict.THIRD_ACK_MISSING: Entry("third-ack-missing", "warning", "the client does not answer the SYN-ACK", "kernel: SYN_RCVD; packets: no third ACK", "a handshake that has only begun"),
     Verdict.SYN_NOT_ANSWERED: Entry("syn-not-answered", "warning", "nobody answers the SYN", "kernel: SYN_SENT; packets: SYN, no SYN-ACK", "a handshake that has only begun"),

@@ -15,7 +15,8 @@ import pandas as pd
 from analyzer.frames import schema
 from analyzer.frames.verdicts import CATALOGUE
 from analyzer.host.ends import FlowEnd, Key, absent, flow_ends, plain
-from analyzer.host.rules import ASKED, ENDED, Said, captured, no_socket, not_captured
+from analyzer.host.listeners import Listeners, is_any
+from analyzer.host.rules import ASKED, ENDED, Said, captured, is_ignored, no_socket, not_captured, turned_away
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +51,8 @@ def join(
     if now == float("inf") and len(frames["packets"]):
         now = float(frames["packets"]["time"].max().value) * 1e-9
     ends = flow_ends(frames, now)
-    listeners = listeners_of(sockets)
+    own = _own(sockets, local_addresses)
+    listeners = Listeners(sockets, own)
     rows = []
     taken: set[Key] = set()
     for number, row in zip(sockets.index.tolist(), sockets[ASKED].to_dict("records"), strict=True):
@@ -59,37 +61,27 @@ def join(
         key = (plain(row["address"]), int(row["port"]), plain(row["peer_address"]), int(row["peer_port"]))
         taken.add(key)
         flow = ends.get(key)
-        said = captured(row, flow, listener_of(listeners, key), now) if flow else not_captured(str(row["state"]))
+        of_both = listeners.of(*key[:2]), listeners.full_at(*key[2:])
+        said = captured(row, flow, *of_both, now) if flow else not_captured(str(row["state"]))
         rows.append(_row(key, said, flow, now, number, row))
-    own = {plain(address) for address in local_addresses} or {key[0] for key in taken} | {
-        key[0] for key in listeners if not is_any(key[0])
-    }
     for key, flow in ends.items():
-        if key not in taken and key[0] in own and flow.state not in ENDED:
-            rows.append(_row(key, no_socket(flow, now), flow, now))
+        if key in taken or key[0] not in own:
+            continue
+        alone = no_socket(flow, now) if flow.state not in ENDED else None
+        full = listeners.full_at(*key[:2])
+        if full is not None and is_ignored(flow, ends.get(key[2:] + key[:2]), now):
+            alone = turned_away(flow, full, now)
+        if alone is not None:
+            rows.append(_row(key, alone, flow, now))
     return _frame(rows)
 
 
-# ----------------------------------------------------------------------------------------------- what the kernel shows
-
-
-def listeners_of(sockets: pd.DataFrame) -> dict[tuple[str, int], dict[Any, Any]]:
-    """Return the sockets that listen, by address and port."""
-    listening = sockets[sockets["state"] == "LISTEN"]
-    return {(plain(row["address"]), int(row["port"])): row for row in listening[ASKED].to_dict("records")}
-
-
-def listener_of(listeners: dict[tuple[str, int], dict[Any, Any]], key: Key) -> dict[Any, Any] | None:
-    """Find the socket that listens for this end: on its address, else on all."""
-    for address in (key[0], "0.0.0.0" if ":" not in key[0] else "::", "::"):  # noqa: S104  # nothing is bound here
-        if (address, key[1]) in listeners:
-            return listeners[address, key[1]]
-    return None
-
-
-def is_any(address: str) -> bool:
-    """Whether a socket bound to this has all addresses."""
-    return address in {"0.0.0.0", "::"}  # noqa: S104  # nothing is bound here
+def _own(sockets: pd.DataFrame, local_addresses: Collection[str]) -> set[str]:
+    """Return this host's addresses: those that were given, else those that its sockets have."""
+    has = sockets.loc[sockets["state"] != "CLOSED", "address"].dropna().unique()
+    return {plain(address) for address in local_addresses} or {
+        address for address in map(plain, has) if not is_any(address)
+    }
 
 
 def _row(

@@ -39,13 +39,18 @@ class Said:
     at: float | None = None
 
 
-def captured(row: dict[Any, Any], flow: FlowEnd, listener: dict[Any, Any] | None, now: float) -> Said:
-    """Judge a socket of which the capture saw packets."""
+def captured(
+    row: dict[Any, Any], flow: FlowEnd, listener: dict[Any, Any] | None, full_peer: dict[Any, Any] | None, now: float
+) -> Said:
+    """Judge a socket of which the capture saw packets.
+
+    listener: who listens for this end; full_peer: who listens for the peer, if it is on this host and its queue is full.
+    """
     state = str(row["state"])
     if state == "SYN_RCVD":
         return _half_open(row, flow, listener, now)
     if state == "SYN_SENT":
-        return _opening(row, flow, now)
+        return _opening(row, flow, full_peer, now)
     if state in ("ESTABLISHED", "CLOSE_WAIT") and not absent(row["cookie"]) and absent(row["inode"]):
         return _not_accepted(flow, listener, now)
     if state == "CLOSE_WAIT":
@@ -85,26 +90,23 @@ def _half_open(row: dict[Any, Any], flow: FlowEnd, listener: dict[Any, Any] | No
     frame, at = flow.since("ESTABLISHED")
     frame = flow.third_ack if frame is None else frame
     came = f"kernel says SYN_RCVD, and the third ACK was seen: frame {frame}, {_since(at, now)}"
-    queue = "" if listener is None else f"{listener['accept_queue']} wait, the limit is {listener['accept_limit']}"
-    if listener is not None and _count(listener["accept_queue"]) > _count(listener["accept_limit"]):
-        return Said(Verdict.ACCEPT_QUEUE_FULL, f"{came}; the accept queue is full: {queue}{_by(listener)}", frame, at)
+    if listener is not None and excess(listener) > 0:
+        return Said(Verdict.ACCEPT_QUEUE_FULL, f"{came}; {_full(listener)}", frame, at)
     if at is not None and now - at < RACE_S:
         return Said(Verdict.JUST_CHANGED, came, frame, at)
-    room = f"; the accept queue has room: {queue}" if queue else "; no listener is visible"
+    room = f"; the accept queue has room: {_queue(listener)}" if listener else "; no listener is visible"
     return Said(
         Verdict.THIRD_ACK_IGNORED, f"{came}{room}: a firewall, TCP_DEFER_ACCEPT, or a queue full until now", frame, at
     )
 
 
-def _opening(row: dict[Any, Any], flow: FlowEnd, now: float) -> Said:
+def _opening(row: dict[Any, Any], flow: FlowEnd, full_peer: dict[Any, Any] | None, now: float) -> Said:
     if flow.state == "SYN_SENT":
         frame, at = flow.since("SYN_SENT")
-        return Said(
-            Verdict.SYN_NOT_ANSWERED,
-            f"kernel says SYN_SENT: the SYN is frame {frame}, sent {_since(at, now)}{_again(row)}, nobody answered",
-            frame,
-            at,
-        )
+        text = f"kernel says SYN_SENT: the SYN is frame {frame}, sent {_since(at, now)}{_again(row)}, nobody answered"
+        if full_peer is not None and not _near(flow, at, now):
+            return Said(Verdict.ACCEPT_QUEUE_FULL, f"{text}; {_full(full_peer)}", frame, at)
+        return Said(Verdict.SYN_NOT_ANSWERED, text, frame, at)
     frame, at = flow.since("ESTABLISHED")
     if frame is not None and at is not None and now - at > RACE_S:
         return Said(
@@ -119,7 +121,7 @@ def _opening(row: dict[Any, Any], flow: FlowEnd, now: float) -> Said:
 
 def _not_accepted(flow: FlowEnd, listener: dict[Any, Any] | None, now: float) -> Said:
     frame, at = flow.since("ESTABLISHED")
-    queue = "" if listener is None else f": {listener['accept_queue']} wait, the limit is {listener['accept_limit']}"
+    queue = "" if listener is None else f": {_queue(listener)}"
     text = f"complete since frame {frame}, {_since(at, now)}" if frame else "complete"
     return Said(Verdict.NOT_ACCEPTED, f"{text}, the program has not accepted it{queue}{_by(listener)}", frame, at)
 
@@ -218,7 +220,43 @@ def no_socket(flow: FlowEnd, now: float) -> Said:
     return Said(Verdict.NO_SOCKET, f"{text}, and the kernel has no socket: {why}", frame, at)
 
 
+def is_ignored(flow: FlowEnd, client: FlowEnd | None, now: float) -> bool:
+    """Whether this server's end leaves a SYN unanswered that its client still waits for."""
+    if flow.end != "server" or flow.state != "LISTEN" or client is None:
+        return False
+    return client.number == flow.number and client.state == "SYN_SENT" and not _near(flow, flow.since("LISTEN")[1], now)
+
+
+def turned_away(flow: FlowEnd, listener: dict[Any, Any], now: float) -> Said:
+    """Judge an end of this host that leaves a SYN unanswered, where the accept queue of its listener is full."""
+    frame, at = flow.since("LISTEN")
+    came = f"the SYN is frame {frame}, {_since(at, now)}" if frame else "the SYN was not captured"
+    return Said(Verdict.ACCEPT_QUEUE_FULL, f"{came}, and the kernel drops it; {_full(listener)}", frame, at)
+
+
+def full_listener(listener: dict[Any, Any], ignored: list[Said]) -> Said:
+    """Judge a socket that listens, and whose accept queue is full; ignored: what is said of the SYNs that it drops."""
+    if not ignored:
+        return Said(Verdict.NOT_ACCEPTED, f"listens; {_full(listener)}; whoever comes next is turned away")
+    first = min(ignored, key=lambda said: said.frame or 0)
+    several = f"{len(ignored):,} SYN{'s are' if len(ignored) > 1 else ' is'} not answered"
+    return Said(Verdict.ACCEPT_QUEUE_FULL, f"listens; {_full(listener)}; {several}", first.frame, first.at)
+
+
+def excess(listener: dict[Any, Any]) -> int:
+    """How many more wait than the limit: from one on a queue is full, and SYNs are dropped (Linux, sk_acceptq_is_full)."""
+    return _count(listener["accept_queue"]) - _count(listener["accept_limit"])
+
+
 # ------------------------------------------------------------------------------------------------------------- in words
+
+
+def _full(listener: dict[Any, Any]) -> str:
+    return f"the accept queue is full: {_queue(listener)}{_by(listener)}"
+
+
+def _queue(listener: dict[Any, Any]) -> str:
+    return f"{listener['accept_queue']} wait, the limit is {listener['accept_limit']}"
 
 
 def _since(at: float | None, now: float) -> str:

@@ -19,8 +19,20 @@ from analyzer.frames.verdicts import CATALOGUE, NAMES, Verdict
 from analyzer.frames.vocabulary import ENDPOINTS, SEVERITIES, STATES
 from analyzer.host.end_keys import AddressNumbers, Numbers, end_keys, mixed
 from analyzer.host.flow_view import FlowView, Histories, find, flow_view
-from analyzer.host.joined import is_any, listener_of, listeners_of
-from analyzer.host.rules import ASKED, ENDED, Said, agrees, captured, no_socket, not_captured, untold
+from analyzer.host.listeners import Listeners, is_any
+from analyzer.host.rules import (
+    ASKED,
+    ENDED,
+    Said,
+    agrees,
+    captured,
+    full_listener,
+    is_ignored,
+    no_socket,
+    not_captured,
+    turned_away,
+    untold,
+)
 
 if TYPE_CHECKING:
     import contextlib
@@ -30,7 +42,9 @@ if TYPE_CHECKING:
     from analyzer.host.ends import FlowEnd, Key
 
 _ENDED = np.array([state in ENDED for state in STATES])
-_UNKNOWN, _ESTABLISHED, _TIME_WAIT = (STATES.index(name) for name in ("UNKNOWN", "ESTABLISHED", "TIME_WAIT"))
+_UNKNOWN, _LISTEN, _ESTABLISHED, _TIME_WAIT = (
+    STATES.index(name) for name in ("UNKNOWN", "LISTEN", "ESTABLISHED", "TIME_WAIT")
+)
 _QUIET = np.array([state in {"ESTABLISHED", "TIME_WAIT"} for state in STATES])
 """States of a socket in which agreement with the packets is all that there is to say, most often."""
 
@@ -84,25 +98,26 @@ def watch_counting(
     keys[connected] = end_keys(
         here, mine[connected], sockets["port"].to_numpy()[connected], there, peer[connected], peer_port[connected]
     )
-    alone = np.flatnonzero(peer < 0)
+    listening = np.flatnonzero(peer < 0)
     nowhere = AddressNumbers(["::"])
-    zeros = np.zeros(len(alone), np.int64)
-    keys[alone] = end_keys(here, mine[alone], sockets["port"].to_numpy()[alone], nowhere, zeros, zeros)
+    zeros = np.zeros(len(listening), np.int64)
+    keys[listening] = end_keys(here, mine[listening], sockets["port"].to_numpy()[listening], nowhere, zeros, zeros)
+    listeners = Listeners(sockets, own)
     with standstill:
         view = flow_view(tracking, time_ns)
         row = np.full(len(sockets), -1, np.int64)
         row[connected] = find(view, keys[connected])
         special = _special(sockets, state, view, row)
-        lonely = _lonely(view, row, tracking, own)
-        over = max(0, len(lonely) - MOST_ALONE)
-        lonely = lonely[over:]
-        places = np.unique(np.concatenate([view.place[row[special]], view.place[lonely]]))
+        lonely, ignored = _lonely(view, row, tracking, own, listeners)
+        over = max(0, len(lonely) - MOST_ALONE) + max(0, len(ignored) - MOST_ALONE)
+        lonely, ignored = lonely[-MOST_ALONE:], ignored[-MOST_ALONE:]
+        both = view.place[ignored], view.place[ignored] ^ 1  # whether its client still waits
+        places = np.unique(np.concatenate([view.place[row[special]], view.place[lonely], *both]))
         histories = Histories(tracking, places, time_ns)
         numbers = tracking.flow_numbers.of_first(int(tracking.connections.counts[0]), tracking.forged())
     ends = histories.ends()
     now = time_ns * 1e-9
-    listeners = listeners_of(sockets)
-    said: dict[int, tuple[Said, FlowEnd]] = {}
+    said: dict[int, tuple[Said, FlowEnd | None]] = {}
     known = sockets[ASKED].iloc[special].to_dict("records")
     unread = {
         int(view.place[row[at]]): ends[int(view.place[row[at]])]
@@ -112,12 +127,20 @@ def watch_counting(
     histories.add_last_data(unread)
     for at, one in zip(special.tolist(), known, strict=True):
         place = int(view.place[row[at]])
-        said[at] = captured(one, ends[place], listener_of(listeners, histories.key(place)), now), ends[place]
+        end_key = histories.key(place)
+        of_both = listeners.of(*end_key[:2]), listeners.full_at(*end_key[2:])
+        said[at] = captured(one, ends[place], *of_both, now), ends[place]
+    away = _turned_away(view, ignored, histories, ends, listeners, now)
+    for at, listener in listeners.full.items():
+        said[at] = full_listener(listener, [it for it, by in away.values() if by == at]), None
     rows = _rows(sockets, state, view, row, numbers, said, now)
     rows["address"] = _plain(sockets["address"].array, here)
     rows["peer_address"] = _plain(sockets["peer_address"].array, there)
     judged = pd.DataFrame({name: rows[name] for name in _names()})
-    without, without_keys = _without(view, lonely, histories, ends, now)
+    alone = {at: ends[int(view.place[at])] for at in lonely.tolist()}
+    missing = {at: no_socket(end, now) for at, end in alone.items() if end.state not in ENDED}
+    missing |= {at: it for at, (it, _) in away.items()}
+    without, without_keys = _without(view, missing, histories, ends, now)
     keys = np.concatenate([keys, without_keys])
     frame = stacked("live_sockets", [judged, without])
     stamp = pd.DatetimeIndex(np.full(len(frame), time_ns), tz="UTC")
@@ -154,24 +177,48 @@ def _special(
 
 
 def _lonely(
-    view: FlowView, row: npt.NDArray[np.int64], tracking: Tracking, own: Collection[str]
-) -> npt.NDArray[np.int64]:
-    """Return the ends of living flows on this host that no socket has; those that matter most, and the newest, last."""
-    alone = ~_ENDED[view.state]
+    view: FlowView, row: npt.NDArray[np.int64], tracking: Tracking, own: Collection[str], listeners: Listeners
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the ends on this host that no socket has: of living flows, and of SYNs to ports with a full accept queue.
+
+    Those that matter most, and the newest, come last.
+    """
+    alone = np.ones(len(view.place), np.bool_)
     alone[row[row >= 0]] = False
-    lonely = np.flatnonzero(alone)
+    listens = view.state == _LISTEN if listeners.full else np.zeros(len(alone), np.bool_)
+    lonely = np.flatnonzero(alone & (~_ENDED[view.state] | listens))
     place = view.place[lonely]
     flows = tracking.connections.flows
     pairs, a_is_client = flows["pair"][place >> 1], flows["client_side"][place >> 1] == 0
-    ends = tracking.table.pairs
-    address = np.where((place & 1 == 0) == a_is_client, ends["a_address"][pairs], ends["b_address"][pairs])
+    ends, is_a = tracking.table.pairs, (place & 1 == 0) == a_is_client
+    address = np.where(is_a, ends["a_address"][pairs], ends["b_address"][pairs])
+    port = np.where(is_a, ends["a_port"][pairs], ends["b_port"][pairs])
     known = tracking.table.addresses[: int(tracking.table.counts[1])]
     here = AddressNumbers(text for text in own if not is_any(text))
     mine = np.isin(mixed(known["hi"], known["lo"], known["version"]), mixed(here.hi, here.lo, here.version))
     mine |= (known["version"] == 4) & (known["lo"] >> np.uint64(24) == 127)
-    lonely = np.asarray(lonely[mine[address]], np.int64)
+    asked = ~listens[lonely] | np.isin(port, [listener["port"] for listener in listeners.full.values()])
+    lonely = np.asarray(lonely[mine[address] & asked], np.int64)
     order = np.lexsort((view.place[lonely], view.state[lonely] != _TIME_WAIT))
-    found: npt.NDArray[np.int64] = lonely[order]
+    lonely = lonely[order]
+    return lonely[~listens[lonely]], lonely[listens[lonely]]
+
+
+def _turned_away(
+    view: FlowView,
+    ignored: npt.NDArray[np.int64],
+    histories: Histories,
+    ends: dict[int, FlowEnd],
+    listeners: Listeners,
+    now: float,
+) -> dict[int, tuple[Said, int]]:
+    """Return what is said of each SYN that a full accept queue drops, and the socket that listens."""
+    found: dict[int, tuple[Said, int]] = {}
+    for at in ignored.tolist():
+        place = int(view.place[at])
+        listener = listeners.full_at(*histories.key(place)[:2])
+        if listener is not None and is_ignored(ends[place], ends[place ^ 1], now):
+            found[at] = turned_away(ends[place], listener, now), listener["socket"]
     return found
 
 
@@ -181,7 +228,7 @@ def _rows(
     view: FlowView,
     row: npt.NDArray[np.int64],
     numbers: npt.NDArray[np.int32],
-    said: dict[int, tuple[Said, FlowEnd]],
+    said: dict[int, tuple[Said, FlowEnd | None]],
     now: float,
 ) -> dict[str, Any]:
     """Return the columns of the sockets' rows."""
@@ -202,7 +249,7 @@ def _rows(
     frame, at_s = np.zeros(count, np.int64), np.full(count, np.nan)
     for at, (what, end) in said.items():
         verdict[at], reason[at] = what.verdict, what.reason
-        packet_state[at] = STATES.index(end.state)
+        packet_state[at] = -1 if end is None else STATES.index(end.state)
         frame[at] = 0 if what.verdict == Verdict.AGREES else what.frame or 0
         at_s[at] = np.nan if what.at is None else what.at
     severity = np.where(verdict >= 0, _SEVERITY[verdict], -1).astype(np.int8)
@@ -238,20 +285,18 @@ def _ordinary(state: int, shown: int) -> str:
 
 def _without(
     view: FlowView,
-    lonely: npt.NDArray[np.int64],
+    said: dict[int, Said],
     histories: Histories,
     ends: dict[int, FlowEnd],
     now: float,
 ) -> tuple[pd.DataFrame, Numbers]:
-    """Return rows for the ends on this host that should have a socket and have none, and their keys."""
+    """Return rows for the ends on this host that have no socket, and their keys."""
     rows: list[dict[str, Any]] = []
     keys: list[int] = []
-    for at in lonely.tolist():
+    for at, it in said.items():
         place = int(view.place[at])
-        key, end = histories.key(place), ends[place]
-        if end.state not in ENDED:
-            rows.append(_flow_row(key, end, no_socket(end, now), now))
-            keys.append(int(view.keys[at]))
+        rows.append(_flow_row(histories.key(place), ends[place], it, now))
+        keys.append(int(view.keys[at]))
     return _framed(rows), np.array(keys, np.uint64)
 
 

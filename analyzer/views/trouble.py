@@ -31,7 +31,7 @@ class Trouble(NamedTuple):
 
 ORDER: tuple[Trouble, ...] = (
     # --- somebody is turned away
-    Trouble("verdict", "accept-queue-full", "clients are turned away now, and their side thinks that they are in"),
+    Trouble("verdict", "accept-queue-full", "clients are turned away now, and some of them think that they are in"),
     Trouble("verdict", "syn-ack-ignored", "nothing gets through to this host's TCP, though the peer answers"),
     Trouble("anomaly", "handshake-ack-ignored", "the client thinks that it is in, the server does not", True),
     Trouble("anomaly", "refused", "nobody serves there"),

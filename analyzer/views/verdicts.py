@@ -37,4 +37,5 @@ def _line(row: Any, color: bool) -> str:
     time = clock(row.until.value)
     flow = "" if str(row.flow) == "<NA>" else f" (flow {row.flow}, {row.endpoint})"
     said = paint(f"{row.severity} {row.verdict}", str(row.severity), color)
-    return f"{time} {row.address}.{row.port} < {row.peer_address}.{row.peer_port} {said}: {printable(row.reason)}{flow}"
+    peer = "" if str(row.peer_port) == "<NA>" else f" < {row.peer_address}.{row.peer_port}"  # none where it listens
+    return f"{time} {row.address}.{row.port}{peer} {said}: {printable(row.reason)}{flow}"
