@@ -50,7 +50,7 @@ CATALOGUE: dict[Verdict, Entry] = {
     Verdict.NOT_ACCEPTED: Entry("not-accepted", "warning", "the connection is complete and waits in the accept queue; of LISTEN: the queue is full", "kernel: ESTABLISHED or CLOSE_WAIT, no file (inode); or LISTEN, its queue above its limit, and no SYN unanswered", ""),
     Verdict.ACCEPT_QUEUE_FULL: Entry("accept-queue-full", "error", "a SYN or the third ACK came and found the accept queue full", "kernel: a listener on this host, its queue above its limit; and SYN_RCVD, packets: third ACK; or packets: a SYN to it, no SYN-ACK; of LISTEN itself: while such SYNs wait", "a queue that was full for a moment only; a firewall that drops the SYN as well"),
     Verdict.THIRD_ACK_IGNORED: Entry("third-ack-ignored", "warning", "the third ACK came and the kernel did not take it, though there is room", "kernel: SYN_RCVD, room in the queue; packets: third ACK", "TCP_DEFER_ACCEPT waits for data; a firewall behind the capture point"),
-    Verdict.THIRD_ACK_MISSING: Entry("third-ack-missing", "warning", "the client does not answer the SYN-ACK", "kernel: SYN_RCVD; packets: no third ACK", "a handshake that has only begun"),
+    Verdict.THIRD_ACK_MISSING: Entry("third-ack-missing", "warning", "the client does not answer the SYN-ACK", "kernel: SYN_RCVD; packets: no third ACK, or none at all", "a handshake that has only begun; a capture that does not see it"),
     Verdict.SYN_NOT_ANSWERED: Entry("syn-not-answered", "warning", "nobody answers the SYN", "kernel: SYN_SENT; packets: SYN, no SYN-ACK", "a handshake that has only begun"),
     Verdict.SYN_ACK_IGNORED: Entry("syn-ack-ignored", "error", "a SYN-ACK came and the kernel did not take it", "kernel: SYN_SENT; packets: SYN-ACK", "a SYN-ACK of other numbers"),
     Verdict.FIN_NOT_ACKNOWLEDGED: Entry("fin-not-acknowledged", "warning", "our FIN is sent, and not acknowledged", "kernel: FIN_WAIT_1, CLOSING or LAST_ACK", "data before the FIN that waits for the peer's window"),
@@ -58,7 +58,7 @@ CATALOGUE: dict[Verdict, Entry] = {
     Verdict.DATA_NOT_ACKNOWLEDGED: Entry("data-not-acknowledged", "warning", "what was sent is sent again and again, unacknowledged", "kernel: retransmission timer, at least one retransmission without an answer", ""),
     Verdict.WINDOW_CLOSED: Entry("window-closed", "warning", "data waits here for the peer's window to open", "kernel: persist timer", ""),
     Verdict.STATES_DIFFER: Entry("states-differ", "warning", "kernel and packets say different states", "none of the others", "packets that the capture lost"),
-    Verdict.NOT_CAPTURED: Entry("not-captured", "note", "the kernel has the socket, the capture saw no packet of it", "no flow of these addresses and ports", "a capture filter; a connection that is idle; another interface"),
+    Verdict.NOT_CAPTURED: Entry("not-captured", "note", "the kernel has the socket, the capture saw no packet of it", "no flow of these addresses and ports, and none of the others that the kernel's word is enough for", "a capture filter; a connection that is idle; another interface"),
     Verdict.NO_SOCKET: Entry("no-socket", "warning", "the flow is there, the kernel has no socket", "packets: open or TIME_WAIT at a local end; kernel: none", "another network namespace (container); a forwarded connection"),
 }  # fmt: skip
 

@@ -61,8 +61,11 @@ def join(
         key = (plain(row["address"]), int(row["port"]), plain(row["peer_address"]), int(row["peer_port"]))
         taken.add(key)
         flow = ends.get(key)
-        of_both = listeners.of(*key[:2]), listeners.full_at(*key[2:])
-        said = captured(row, flow, *of_both, now) if flow else not_captured(str(row["state"]))
+        listener = listeners.of(*key[:2])
+        if flow is None:
+            said = not_captured(row, listener, now)
+        else:
+            said = captured(row, flow, listener, listeners.full_at(*key[2:]), now)
         rows.append(_row(key, said, flow, now, number, row))
     for key, flow in ends.items():
         if key in taken or key[0] not in own:

@@ -19,13 +19,14 @@ TIME_WAIT_OVER_S = 59.0
 
 ASKED = [
     "state", "address", "port", "peer_address", "peer_port", "inode", "cookie", "receive_queue", "send_queue",
-    "accept_queue", "accept_limit", "timer", "retransmits", "pid", "process", "user",
+    "accept_queue", "accept_limit", "timer", "retransmits", "pid", "process", "user", "last_data_received",
 ]  # fmt: skip
 """The columns of `sockets` that the rules look at."""
 
 ENDED = frozenset({"CLOSED", "LISTEN", "UNKNOWN"})
 """States of an end that need no socket, or are not its own."""
 
+_BEFORE = "before the capture began, or not past it"
 _CLOSING = frozenset({"FIN_WAIT_1", "CLOSING", "LAST_ACK"})
 
 
@@ -51,25 +52,14 @@ def captured(
         return _half_open(row, flow, listener, now)
     if state == "SYN_SENT":
         return _opening(row, flow, full_peer, now)
-    if state in ("ESTABLISHED", "CLOSE_WAIT") and not absent(row["cookie"]) and absent(row["inode"]):
-        return _not_accepted(flow, listener, now)
+    if _is_unaccepted(row):
+        return _not_accepted(state, flow, listener, now)
     if state == "CLOSE_WAIT":
         return _close_wait(row, flow, now)
-    if state in _CLOSING:
-        frame, at = flow.since("LAST_ACK" if state == "LAST_ACK" else "FIN_WAIT_1")
-        if frame is None or flow.state == state:
-            sent = f"our FIN is frame {frame}, sent {_since(at, now)}" if frame else "the capture did not see our FIN"
-            return Said(
-                Verdict.FIN_NOT_ACKNOWLEDGED, f"kernel says {state}: {sent}{_again(row)}, not acknowledged", frame, at
-            )
+    if state in _CLOSING and (flow.since(_sent_fin(state))[0] is None or flow.state == state):
+        return _fin_sent(row, flow, now)
     if state == "FIN_WAIT_2" and flow.state == "FIN_WAIT_2":
-        frame, at = flow.since("FIN_WAIT_2")
-        return Said(
-            Verdict.PEER_HAS_NOT_CLOSED,
-            f"kernel says FIN_WAIT_2: frame {frame} acknowledged our FIN {_since(at, now)}, the peer has not closed",
-            frame,
-            at,
-        )
+        return _fin_acknowledged(flow, now)
     waits = _waiting(row, flow, now) if flow.state == state else None
     if waits is not None:
         return waits
@@ -80,13 +70,30 @@ def captured(
     return _differing(state, flow, now)
 
 
+def not_captured(row: dict[Any, Any], listener: dict[Any, Any] | None, now: float) -> Said:
+    """Judge a socket of which the capture saw no packet: by the rules that the kernel's word alone is enough for."""
+    state, unseen = str(row["state"]), FlowEnd(-1, "", None)
+    if state == "SYN_RCVD":
+        return _half_open(row, unseen, listener, now)
+    if _is_unaccepted(row):
+        return _not_accepted(state, unseen, listener, now)
+    if state == "CLOSE_WAIT":
+        return _close_wait(row, unseen, now)
+    if state in _CLOSING:
+        return _fin_sent(row, unseen, now)
+    if state == "FIN_WAIT_2":
+        return _fin_acknowledged(unseen, now)
+    waits = _waiting(row, unseen, now) if state == "ESTABLISHED" else None
+    return waits or quiet(state)
+
+
 def _half_open(row: dict[Any, Any], flow: FlowEnd, listener: dict[Any, Any] | None, now: float) -> Said:
     if flow.third_ack is None:
         frame, at = flow.since("SYN_RCVD")
         sent = f"the SYN-ACK is frame {frame}, {_since(at, now)}" if frame else "the capture did not see the SYN-ACK"
-        return Said(
-            Verdict.THIRD_ACK_MISSING, f"kernel says SYN_RCVD: {sent}{_again(row)}, and no ACK of it came", frame, at
-        )
+        full = f"; {_full(listener)}" if listener is not None and excess(listener) > 0 else ""
+        text = f"kernel says SYN_RCVD: {sent}{_again(row)}, and no ACK of it came{full}"
+        return Said(Verdict.THIRD_ACK_MISSING, text, frame, at)
     frame, at = flow.since("ESTABLISHED")
     frame = flow.third_ack if frame is None else frame
     came = f"kernel says SYN_RCVD, and the third ACK was seen: frame {frame}, {_since(at, now)}"
@@ -119,17 +126,24 @@ def _opening(row: dict[Any, Any], flow: FlowEnd, full_peer: dict[Any, Any] | Non
     return _differing("SYN_SENT", flow, now)
 
 
-def _not_accepted(flow: FlowEnd, listener: dict[Any, Any] | None, now: float) -> Said:
+def _is_unaccepted(row: dict[Any, Any]) -> bool:
+    """Whether no program has a file of this connection yet; without a cookie nobody told of files."""
+    return row["state"] in ("ESTABLISHED", "CLOSE_WAIT") and not absent(row["cookie"]) and absent(row["inode"])
+
+
+def _not_accepted(state: str, flow: FlowEnd, listener: dict[Any, Any] | None, now: float) -> Said:
     frame, at = flow.since("ESTABLISHED")
     queue = "" if listener is None else f": {_queue(listener)}"
-    text = f"complete since frame {frame}, {_since(at, now)}" if frame else "complete"
+    text = f"complete since frame {frame}, {_since(at, now)}" if frame else f"kernel says {state}, {_BEFORE}"
+    if frame and state == "CLOSE_WAIT":
+        text += ", the peer has closed meanwhile"
     return Said(Verdict.NOT_ACCEPTED, f"{text}, the program has not accepted it{queue}{_by(listener)}", frame, at)
 
 
 def _close_wait(row: dict[Any, Any], flow: FlowEnd, now: float) -> Said:
     step = flow.steps.get("CLOSE_WAIT")
     if step is None:
-        fin, acknowledged = "the peer's FIN was not captured", ""
+        fin, acknowledged = f"the peer's FIN was not captured ({_BEFORE})", ""
     else:
         fin = f"the peer's FIN is frame {step.frame}, {_since(step.at, now)}"
         acknowledged = ""
@@ -140,6 +154,25 @@ def _close_wait(row: dict[Any, Any], flow: FlowEnd, now: float) -> Said:
         f"kernel says CLOSE_WAIT: {fin}{acknowledged}; the program{_named(row)} has not closed",
         *flow.since("CLOSE_WAIT"),
     )
+
+
+def _sent_fin(state: str) -> str:
+    """Name the state that this end's own FIN brought, on the way to this one."""
+    return "LAST_ACK" if state == "LAST_ACK" else "FIN_WAIT_1"
+
+
+def _fin_sent(row: dict[Any, Any], flow: FlowEnd, now: float) -> Said:
+    state = str(row["state"])
+    frame, at = flow.since(_sent_fin(state))
+    sent = f"our FIN is frame {frame}, sent {_since(at, now)}" if frame else "the capture did not see our FIN"
+    text = f"kernel says {state}: {sent}{_again(row)}, not acknowledged"
+    return Said(Verdict.FIN_NOT_ACKNOWLEDGED, text, frame, at)
+
+
+def _fin_acknowledged(flow: FlowEnd, now: float) -> Said:
+    frame, at = flow.since("FIN_WAIT_2")
+    came = f"frame {frame} acknowledged our FIN {_since(at, now)}" if frame else f"our FIN is acknowledged ({_BEFORE})"
+    return Said(Verdict.PEER_HAS_NOT_CLOSED, f"kernel says FIN_WAIT_2: {came}, the peer has not closed", frame, at)
 
 
 def _waiting(row: dict[Any, Any], flow: FlowEnd, now: float) -> Said | None:
@@ -158,16 +191,14 @@ def _waiting(row: dict[Any, Any], flow: FlowEnd, now: float) -> Said | None:
             None,
             None,
         )
-    if row["state"] == "ESTABLISHED" and _count(row["receive_queue"]) and flow.last_data is not None:
-        frame, at = flow.last_data
-        if now - at > UNREAD_S:
-            return Said(
-                Verdict.PROGRAM_HAS_NOT_READ,
-                f"{_count(row['receive_queue']):,} bytes wait for the program{_named(row)}; the last came in frame "
-                f"{frame}, {_since(at, now)}",
-                frame,
-                at,
-            )
+    if row["state"] == "ESTABLISHED" and _count(row["receive_queue"]):
+        frame, at = flow.last_data or (None, None)
+        if at is None and not absent(row["last_data_received"]):  # not captured: the kernel tells when
+            at = now - float(row["last_data_received"])
+        if at is not None and now - at > UNREAD_S:
+            came = f"in frame {frame}, {_since(at, now)}" if frame else f"{_since(at, now)} ({_BEFORE})"
+            text = f"{_count(row['receive_queue']):,} bytes wait for the program{_named(row)}; the last came {came}"
+            return Said(Verdict.PROGRAM_HAS_NOT_READ, text, frame, at)
     return None
 
 
@@ -188,8 +219,8 @@ def _near(flow: FlowEnd, at: float | None, now: float) -> bool:
     return flow.changing or (at is not None and now - at < RACE_S)
 
 
-def not_captured(state: str) -> Said:
-    """Judge a socket of which the capture saw no packet."""
+def quiet(state: str) -> Said:
+    """The kernel's word alone is no trouble, and the capture saw no packet."""
     return Said(Verdict.NOT_CAPTURED, f"kernel says {state}, the capture saw no packet of it")
 
 

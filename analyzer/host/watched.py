@@ -18,6 +18,7 @@ from analyzer.frames.stacked import stacked
 from analyzer.frames.verdicts import CATALOGUE, NAMES, Verdict
 from analyzer.frames.vocabulary import ENDPOINTS, SEVERITIES, STATES
 from analyzer.host.end_keys import AddressNumbers, Numbers, end_keys, mixed
+from analyzer.host.ends import plain
 from analyzer.host.flow_view import FlowView, Histories, find, flow_view
 from analyzer.host.listeners import Listeners, is_any
 from analyzer.host.rules import (
@@ -30,6 +31,7 @@ from analyzer.host.rules import (
     is_ignored,
     no_socket,
     not_captured,
+    quiet,
     turned_away,
     untold,
 )
@@ -111,8 +113,9 @@ def watch_counting(
         lonely, ignored = _lonely(view, row, tracking, own, listeners)
         over = max(0, len(lonely) - MOST_ALONE) + max(0, len(ignored) - MOST_ALONE)
         lonely, ignored = lonely[-MOST_ALONE:], ignored[-MOST_ALONE:]
+        found = special[row[special] >= 0]
         both = view.place[ignored], view.place[ignored] ^ 1  # whether its client still waits
-        places = np.unique(np.concatenate([view.place[row[special]], view.place[lonely], *both]))
+        places = np.unique(np.concatenate([view.place[row[found]], view.place[lonely], *both]))
         histories = Histories(tracking, places, time_ns)
         numbers = tracking.flow_numbers.of_first(int(tracking.connections.counts[0]), tracking.forged())
     ends = histories.ends()
@@ -122,10 +125,13 @@ def watch_counting(
     unread = {
         int(view.place[row[at]]): ends[int(view.place[row[at]])]
         for at, one in zip(special.tolist(), known, strict=True)
-        if one["state"] == "ESTABLISHED" and one["receive_queue"] > 0
+        if row[at] >= 0 and one["state"] == "ESTABLISHED" and one["receive_queue"] > 0
     }
     histories.add_last_data(unread)
     for at, one in zip(special.tolist(), known, strict=True):
+        if row[at] < 0:
+            said[at] = not_captured(one, listeners.of(plain(one["address"]), int(one["port"])), now), None
+            continue
         place = int(view.place[row[at]])
         end_key = histories.key(place)
         of_both = listeners.of(*end_key[:2]), listeners.full_at(*end_key[2:])
@@ -163,7 +169,7 @@ def watch(
 def _special(
     sockets: pd.DataFrame, state: npt.NDArray[np.int8], view: FlowView, row: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """Return the sockets that have a flow, and of which the rules may have something to say."""
+    """Return the connected sockets of which the rules may have something to say."""
     timer = sockets["timer"].cat.codes.to_numpy()
     repeated = sockets["retransmits"].to_numpy(np.int64, na_value=0) > 0
     waiting = sockets["receive_queue"].to_numpy(np.int64, na_value=0) > 0
@@ -173,7 +179,7 @@ def _special(
     trouble = ~_QUIET[state] | (timer == _PERSIST) | ((timer == _ON) & repeated) | moving
     trouble |= (state == _ESTABLISHED) & (waiting | unaccepted)
     trouble |= (packets_say != state) & (packets_say != _UNKNOWN)
-    return np.flatnonzero(trouble & (row >= 0))
+    return np.flatnonzero(trouble & (sockets["peer_port"].notna().to_numpy()))
 
 
 def _lonely(
@@ -279,7 +285,7 @@ def _ordinary(state: int, shown: int) -> str:
     if shown == -2:
         return "listens"
     if shown == -1:
-        return not_captured(name).reason
+        return quiet(name).reason
     return (untold(name) if shown == -3 else agrees(name)).reason
 
 

@@ -23,10 +23,10 @@ SHOWN = 50
 def verdict_lines(rows: pd.DataFrame, *, color: bool = False, not_captured: bool = True) -> Iterator[str]:
     """Yield a line for each row of `live_sockets`.
 
-    not_captured: whether sockets are told of which the capture saw no packet; behind a capture filter that is no news.
+    not_captured: whether connections are told of which the capture saw no packet; behind a capture filter that is no news.
     """
     if not not_captured:
-        rows = rows[rows["verdict"] != "not-captured"]
+        rows = rows[rows["flow"].notna() | rows["peer_port"].isna()]
     for row in rows.head(SHOWN).itertuples(index=False):
         yield _line(row, color)
     if len(rows) > SHOWN:

@@ -212,7 +212,8 @@ def test_frames_are_those_of_the_state(seen):
 def test_the_snapshot_alone_and_the_packets_alone(seen):
     nothing = {name: seen.analysis.frames[name].iloc[:0] for name in ("packets", "flows", "transitions")}
     alone = join(nothing, seen.sockets)
-    assert set(alone["verdict"]) == {"not-captured"}
+    assert set(alone.loc[alone["kernel_state"].isin(["TIME_WAIT", "SYN_SENT"]), "verdict"]) == {"not-captured"}
+    assert set(alone.loc[alone["kernel_state"] == "CLOSE_WAIT", "verdict"]) == {"program-has-not-closed"}
     schema.check("joined", alone)
     none = seen.sockets.iloc[:0]
     packets_only = join(seen.analysis.frames, none, seen.analysis.local_addresses)
