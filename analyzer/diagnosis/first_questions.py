@@ -14,7 +14,7 @@ import numpy as np
 
 from analyzer.decode.segment import SKIPPED_WORDS, Skipped
 from analyzer.diagnosis.socket_verdicts import SocketVerdict, socket_verdicts
-from analyzer.frames.vocabulary import ANOMALY_KINDS, EVIDENCES, SEVERITIES, count_column
+from analyzer.frames.vocabulary import ANOMALY_KINDS, EVIDENCES, SEVERITIES, STATES, count_column
 from analyzer.tracker.anomalies import CATALOGUE, Kind
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Waiting:
     count: int
     longest_s: float  #: since the oldest of them entered the state
     flow: int  #: that one
+    at_least: bool  #: the capture did not see them all enter it
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -154,7 +155,7 @@ def _waiting(
     if not len(flows) or capture.end is None:
         return ()
     groups: dict[tuple[Any, ...], list[Any]] = {}
-    entered = _entered_ns(flows, transitions)
+    entered, unseen = _entered_ns(flows, transitions)
     end_ns = int(capture.end.as_unit("ns").value)
     numbers = flows.index.to_numpy()
     services = flows["server"].cat.categories.tolist()  # looked up once a group: there may be as many as connections
@@ -167,7 +168,7 @@ def _waiting(
         rows = np.flatnonzero(chosen)
         if not len(rows):
             continue
-        since = entered[rows, side]
+        since, older = entered[rows, side], unseen[rows, side]
         since = np.where(since < 0, flows["start"].dt.as_unit("ns").astype("int64").to_numpy()[rows], since)
         keys = np.stack(
             [
@@ -178,7 +179,7 @@ def _waiting(
         )
         names = state.cat.categories.tolist()
         order = np.lexsort((since, keys[2], keys[1], keys[0]))
-        keys, since, rows = keys[:, order], since[order], rows[order]
+        keys, since, older, rows = keys[:, order], since[order], older[order], rows[order]
         begins = np.flatnonzero(np.append(True, (keys[:, 1:] != keys[:, :-1]).any(axis=0)))
         sizes = np.diff(np.append(begins, len(rows)))
         for begin, size in zip(begins, sizes, strict=True):  # the oldest of each group stands first
@@ -189,21 +190,24 @@ def _waiting(
                 int(size),
                 max(0.0, (end_ns - int(since[begin])) / 1e9),
                 int(numbers[rows[begin]]),
+                bool(older[begin : begin + size].any()),
             ]
     found = [Waiting(*group) for group in groups.values()]
     return tuple(sorted(found, key=lambda w: (w.state in ORDINARY, -w.count, -w.longest_s, w.flow)))
 
 
-def _entered_ns(flows: pd.DataFrame, transitions: pd.DataFrame) -> Any:
-    """Return int64[flows, 2]: when each end entered its last state; -1 where no row tells."""
-    entered = np.full((len(flows), 2), -1, np.int64)
+def _entered_ns(flows: pd.DataFrame, transitions: pd.DataFrame) -> tuple[Any, Any]:
+    """Return (int64, bool)[flows, 2]: when each end entered its last state, -1 where no row tells; whether nobody saw it."""
+    entered, unseen = np.full((len(flows), 2), -1, np.int64), np.ones((len(flows), 2), np.bool_)
     kept = transitions["evidence"].cat.codes.to_numpy() != EVIDENCES.index("refuted")
     at = flows.index.get_indexer(transitions["flow"].to_numpy()[kept])
     side = transitions["endpoint"].cat.codes.to_numpy()[kept]
     when = transitions["time"].dt.as_unit("ns").astype("int64").to_numpy()[kept]
     known = (at >= 0) & (side >= 0)
     np.maximum.at(entered, (at[known], side[known]), when[known])
-    return entered
+    unknown = transitions["old"].cat.codes.to_numpy()[kept] == STATES.index("UNKNOWN")  # it may have been in it before
+    unseen[at[known], side[known]] = unknown[known]  # the last row of each counts
+    return entered, unseen
 
 
 def _troubles(flows: pd.DataFrame, anomalies: pd.DataFrame) -> list[Trouble]:

@@ -28,6 +28,7 @@ class SocketVerdict:
     process: str | None
     still: int  #: of them, at the last snapshot
     longest_s: float
+    at_least: bool  #: it began before it was first seen so, at a time that no packet tells
     reason: str  #: of the one that lasted longest, as of its last snapshot
     flow: int | None  #: its connection
 
@@ -53,6 +54,7 @@ def socket_verdicts(sockets: pd.DataFrame) -> tuple[SocketVerdict, ...]:
                 process=process if isinstance(process, str) else None,
                 still=len(group[group["until"] == last].drop_duplicates(ends)),
                 longest_s=float(longest["held"]),
+                at_least=not longest["ago"] >= longest["held"],  # NaN: no segment
                 reason=str(longest["reason"]),
                 flow=None if str(longest["flow"]) == "<NA>" else int(longest["flow"]),
             )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from analyzer.flows.connection import MARK_REFUSED
+from analyzer.flows.connection import MARK_MIDSTREAM, MARK_REFUSED
 from analyzer.flows.table import SEEN_LOCAL, SEEN_LOOPBACK, SEEN_REMOTE
 from analyzer.frames import packet_frame, row_frames
 from analyzer.frames.addresses import AddressWords, address_words
@@ -57,7 +57,8 @@ class Standing(NamedTuple):
     flows: dict[str, Array]
     """Columns of the connections that something happened to, named as in `flows`; ``flow`` is the place that the tracker has
     them at, ``client`` and ``server`` are places of addresses. ``*_deadline_ns``: when that end's state ends by a timer (0: by
-    none); ``rtt``: the latest of the new segments, NaN where they show none; ``answered``: a SYN-ACK was seen."""
+    none); ``rtt``: the latest of the new segments, NaN where they show none; ``answered``: a SYN-ACK was seen; ``midstream``:
+    it had begun before the capture."""
     numbers: Array  #: of each place the number in the frames; ascending, but for -1: what a forged SYN opened is no connection
     addresses: list[str]  #: texts of the new addresses, in the order of their places
     local: Array  #: of all addresses, whether the capture tells that they are this host's
@@ -158,6 +159,7 @@ def _columns(tracking: Tracking, numbers: Array, since: int) -> dict[str, Array]
     columns["rtt"] = _round_trips(tracking, numbers, since)
     columns["answered"] = flows["open_2"] != 0
     columns["refused"] = flows["marks"] & MARK_REFUSED != 0
+    columns["midstream"] = flows["marks"] & MARK_MIDSTREAM != 0
     return columns
 
 

@@ -148,7 +148,8 @@ class Board:
             octets = columns[f"{end}_bytes"][real]
             more = octets - np.where(first, np.where(earlier, octets, 0), slots[f"{end}_bytes"][places])
             rate[places] += more / elapsed * (1 - keep)
-            self._change(end, places, columns[f"{end}_state"][real].astype(np.int8), ~first)
+            older = first & (earlier | columns["midstream"][real])
+            self._change(end, places, columns[f"{end}_state"][real].astype(np.int8), ~first, older)
         rtt = columns["rtt"][real]
         known = ~np.isnan(rtt)
         slots["rtt"][places[known]] = rtt[known]
@@ -162,13 +163,14 @@ class Board:
         servers = zip(columns["server"][answered].tolist(), columns["server_port"][answered].tolist(), strict=True)
         self._listening.update((self.addresses[address], port) for address, port in set(servers))
 
-    def _change(self, end: str, places: Array, states: Array, mark: Array | bool) -> None:
-        """Set the states of these slots' ends, and mark those that changed."""
+    def _change(self, end: str, places: Array, states: Array, mark: Array | bool, older: Array | bool = False) -> None:
+        """Set the states of these slots' ends, and mark those that changed; older: nobody saw the state begin."""
         slots = self.slots
         old = slots[f"{end}_state"][places]
         moved = old != states
         changed = places[moved]
         slots[f"{end}_since"][changed] = self.now
+        slots[f"{end}_older"][changed] = np.broadcast_to(older, places.shape)[moved]
         shown = np.broadcast_to(mark, places.shape)[moved]
         slots[f"{end}_before"][changed] = np.where(shown, old[moved], NOBODY)
         slots[f"{end}_state"][changed] = states[moved]
@@ -251,7 +253,7 @@ class Board:
         for end, mine in (("client", ~serves), ("server", serves)):
             own, state = places[which[mine]], kernel[rows[mine]]
             slots[f"{end}_joined"][own], slots[f"{end}_kernel"][own] = rows[mine], state
-            self._change(end, own, state, ~fresh[which[mine]])
+            self._change(end, own, state, ~fresh[which[mine]], fresh[which[mine]])
 
     def _address_numbers(self, column: pd.Series[Any]) -> Array:
         """Return for each row the number of its address."""

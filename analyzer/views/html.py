@@ -49,7 +49,13 @@ def card(answers: Answers, capture: Capture, flows: pd.DataFrame) -> str:
     if 0 < len(flows) <= FLOWS_SHOWN:
         parts += _section("Connections", _flows(flows))
     waiting = [
-        [f"{w.count:,}", w.state, f"{w.endpoint} of {w.service}", seconds(w.longest_s), f"flow {w.flow}"]
+        [
+            f"{w.count:,}",
+            w.state,
+            f"{w.endpoint} of {w.service}",
+            "at least " * w.at_least + seconds(w.longest_s),
+            f"flow {w.flow}",
+        ]
         for w in answers.waiting[:ROWS_SHOWN]
     ]
     parts += _section("Left in a state at the end", _table(["ends", "state", "of", "longest", "example"], waiting))

@@ -38,6 +38,7 @@ class Row(NamedTuple):
     client: End
     server: End
     age_s: float | None
+    midstream: bool  #: it had begun before the capture: it is older than that
     rates: tuple[float, float]  #: octets of payload a second, sent by the client and by the server
     octets: tuple[int, int]
     segments: tuple[int, int]
@@ -54,7 +55,7 @@ def listed(board: Board, place: int) -> Row:
     slots, now = board.slots, board.now
     cell = {name: slots[name][place].item() for name in (
         "id", "flow", "start_ns", "noticed", "ended", "rtt", "irtt", "trouble", "client_rate", "server_rate",
-        "client_bytes", "server_bytes", "client_packets", "server_packets", "retransmitted",
+        "client_bytes", "server_bytes", "client_packets", "server_packets", "retransmitted", "midstream",
     )}  # fmt: skip
     sockets = {end: board.socket(int(slots[f"{end}_joined"][place])) for end in ("client", "server")}
     alone = cell["flow"] == NOBODY
@@ -69,6 +70,7 @@ def listed(board: Board, place: int) -> Row:
         client=_end(board, place, "client", sockets["client"]),
         server=_end(board, place, "server", sockets["server"]),
         age_s=None if alone else max(0.0, now - cell["start_ns"] * 1e-9),
+        midstream=cell["midstream"],
         rates=(cell["client_rate"], cell["server_rate"]),
         octets=(cell["client_bytes"], cell["server_bytes"]),
         segments=(cell["client_packets"], cell["server_packets"]),
@@ -104,13 +106,14 @@ def _reason(
 ) -> str:
     """Say why: what the kernel's verdict says, or the anomaly; without trouble what the kernel has to say."""
     if worst is None or worst.of == "verdict":
-        said = [socket for socket in sockets.values() if socket.get("reason")]
-        said = [socket for socket in said if worst is None or socket.get("verdict") == worst.name]
-        return "; ".join(dict.fromkeys(socket["reason"] for socket in said))
+        said = {end: it["reason"] for end, it in sockets.items() if it.get("reason")}
+        if worst is not None:
+            said = {end: reason for end, reason in said.items() if sockets[end].get("verdict") == worst.name}
+        text = "; ".join(dict.fromkeys(said.values()))
+        return f"{text} (for {_lasted(board, place, list(said))})" if worst and said and number is None else text
     if worst.of == "state":
         ends = [end for end in ("client", "server") if STATES[board.slots[f"{end}_state"][place]] == worst.name]
-        since = max(board.now - float(board.slots[f"{end}_since"][place]) for end in ends)
-        return f"{trouble.meaning(worst)} (the {' and the '.join(ends)}, for {seconds(since)})"
+        return f"{trouble.meaning(worst)} (the {' and the '.join(ends)}, for {_lasted(board, place, ends)})"
     text = trouble.meaning(worst)
     last = None if number is None else board.newest.last_of(number, worst.name)
     if last is None:
@@ -118,3 +121,10 @@ def _reason(
     if isinstance(last["detail"], str):
         text += f": {last['detail']}"
     return text if str(last["frame"]) == "<NA>" else f"{text} (frame {last['frame']})"
+
+
+def _lasted(board: Board, place: int, ends: list[str]) -> str:
+    """Say how long the longest of these ends is in its state: of one that was in it before anybody looked, at least that."""
+    longest = min(ends, key=lambda end: float(board.slots[f"{end}_since"][place]))
+    least = "at least " if any(board.slots[f"{end}_older"][place] for end in ends) else ""
+    return least + seconds(board.now - float(board.slots[f"{longest}_since"][place]))

@@ -228,7 +228,8 @@ def details(it: Row | None, width: int) -> list[Line]:
     """Write all there is to say of one connection: a line an end, a line of figures, two lines why."""
     if it is None:
         return [filled([("nothing to show yet", "dim")], width)] + [filled([], width)] * 4
-    said = ["no packets seen"] if it.number is None else [f"flow {it.number}", f"{seconds(it.age_s or 0.0)} old"]
+    old = f"{'at least ' * it.midstream}{seconds(it.age_s or 0.0)} old"
+    said = ["no packets seen"] if it.number is None else [f"flow {it.number}", old]
     said.append(f"rtt {seconds(it.rtt_s)}")
     if it.number is not None:
         said.append(f"{amount(it.octets[0])} + {amount(it.octets[1])}")

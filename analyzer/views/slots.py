@@ -27,10 +27,11 @@ _COLUMNS: dict[str, tuple[Any, Any]] = {
     "retransmitted": (np.int64, 0),  # segments that the anomalies name
     "client_rate": (np.float64, 0.0), "server_rate": (np.float64, 0.0),  # octets of payload a second, lately
     "irtt": (np.float64, np.nan), "rtt": (np.float64, np.nan),
-    "refused": (np.bool_, False),
+    "refused": (np.bool_, False), "midstream": (np.bool_, False),
     # what the screen itself has noticed, in seconds of its clock; -inf never
     "noticed": (np.float64, -np.inf), "ended": (np.float64, np.inf),
     "client_since": (np.float64, -np.inf), "server_since": (np.float64, -np.inf),
+    "client_older": (np.bool_, False), "server_older": (np.bool_, False),  # it had begun before anybody looked
     "client_before": (np.int8, NOBODY), "server_before": (np.int8, NOBODY),  # the state before this one
     # troubles, as ranks of trouble.ORDER
     "stays": (np.int16, NONE), "passing": (np.int16, NONE), "passing_at": (np.float64, -np.inf),

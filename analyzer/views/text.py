@@ -188,7 +188,7 @@ def _waiting(answers: Answers) -> list[str]:
             f"{w.count:,}",
             w.state,
             f"{w.endpoint} of {w.service}",
-            f"{'longest ' if w.count > 1 else ''}{seconds(w.longest_s)}",
+            f"{'longest ' if w.count > 1 else ''}{'at least ' * w.at_least}{seconds(w.longest_s)}",
             f"flow {w.flow}",
         ]
         for w in answers.waiting[:ROWS_SHOWN]
@@ -225,7 +225,7 @@ def _sockets(answers: Answers) -> list[str]:
             s.verdict,
             s.process or "",
             f"{s.still:,} still" if s.still else "over",
-            f"{'longest ' if s.count > 1 else ''}{seconds(s.longest_s)}",
+            f"{'longest ' if s.count > 1 else ''}{'at least ' * s.at_least}{seconds(s.longest_s)}",
             s.reason,
         ]
         for s in answers.sockets[:ROWS_SHOWN]

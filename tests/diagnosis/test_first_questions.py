@@ -57,11 +57,22 @@ def test_who_is_left_in_which_state_and_for_how_long():
         made.transition(45, "FIN_WAIT_2", "TIME_WAIT", flow=3),
     ]
     waiting = ask(flows, transitions).waiting
-    assert [(w.state, w.endpoint, w.service, w.count, w.longest_s, w.flow) for w in waiting] == [
-        ("FIN_WAIT_2", "client", "10.0.0.2:80", 2, 60.0, 0),  # no change recorded: since its first segment
-        ("CLOSE_WAIT", "server", "10.0.0.2:80", 2, 40.0, 1),
-        ("TIME_WAIT", "client", "10.0.0.2:81", 1, 15.0, 3),
+    assert [(w.state, w.endpoint, w.service, w.count, w.longest_s, w.flow, w.at_least) for w in waiting] == [
+        ("FIN_WAIT_2", "client", "10.0.0.2:80", 2, 60.0, 0, True),  # no change recorded: since its first segment
+        ("CLOSE_WAIT", "server", "10.0.0.2:80", 2, 40.0, 1, False),
+        ("TIME_WAIT", "client", "10.0.0.2:81", 1, 15.0, 3, False),
     ]
+
+
+def test_who_was_in_a_state_before_the_capture_was_in_it_at_least_so_long():
+    flows = [made.flow(client_state="ESTABLISHED"), made.flow(client_state="ESTABLISHED", server_port=81)]
+    transitions = [
+        made.transition(10, "UNKNOWN", "ESTABLISHED", flow=0),
+        made.transition(20, "UNKNOWN", "SYN_RCVD", flow=1),
+        made.transition(20, "SYN_RCVD", "ESTABLISHED", flow=1),
+    ]
+    found = ask(flows, transitions)
+    assert [(w.longest_s, w.at_least) for w in found.waiting] == [(50.0, True), (40.0, False)]
 
 
 def test_of_a_capture_that_tells_the_local_addresses_only_local_ends_wait():

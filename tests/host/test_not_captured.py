@@ -117,6 +117,9 @@ def test_they_are_told_and_summed_up(unseen):
     assert all("listens" in line for line in behind_a_filter)
     found = {said.verdict: said for said in unseen.analysis.answers().sockets}
     assert found["program-has-not-closed"].severity == "warning"
+    assert found["program-has-not-closed"].at_least  # its age is that of the session
+    (line,) = [line for line in unseen.analysis.summary(width=200).split("\n") if "program-has-not-closed" in line]
+    assert "  at least " in line
 
 
 def test_the_screen_counts_them_among_its_warnings(unseen):
@@ -131,6 +134,30 @@ def test_the_screen_counts_them_among_its_warnings(unseen):
     troubles = {row.server.port: row.trouble.name for row in rows if row.trouble is not None}
     assert troubles[5003] == "program-has-not-closed"
     assert troubles[UNACCEPTED] == "not-accepted"
+
+
+def test_the_age_of_what_was_there_before_is_a_least(unseen):
+    """Of a state that begins while the screen looks on it is known."""
+    from analyzer.frames.standing import Follower, standing
+    from analyzer.views.board import Board
+    from analyzer.views.listed import listed
+
+    board, seen = Board(), Follower()
+    later = unseen.rows.copy()
+    moved = later["port"].eq(5003) & later["kernel_state"].eq("CLOSE_WAIT")
+    assert moved.sum() == 1
+    later.loc[moved, "kernel_state"] = "LAST_ACK"
+    later.loc[moved, "verdict"] = "fin-not-acknowledged"
+
+    def reason(rows: pd.DataFrame, now: float) -> str:
+        board.update(standing(unseen.session._tracking, unseen.session._source.info, seen), rows, now)
+        shown = [listed(board, int(place)) for place in board.slots.in_use()]
+        return next(row.reason for row in shown if row.server.port == 5003)
+
+    reason(unseen.rows, 1000.0)
+    assert reason(unseen.rows, 1009.7).endswith("has not closed (for at least 9.7 s)")
+    reason(later, 1010.0)
+    assert reason(later, 1013.0).endswith("(for 3.0 s)")
 
 
 def test_the_rule_is_the_catalogues():

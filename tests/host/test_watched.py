@@ -178,6 +178,7 @@ def test_the_summary_names_them(played):
     verdicts = {found.verdict: found for found in played.analysis.answers().sockets}
     assert verdicts["program-has-not-closed"].count >= 1
     assert verdicts["program-has-not-closed"].still >= 1
+    assert not verdicts["program-has-not-closed"].at_least  # its FIN was seen
     assert "agrees" not in verdicts
 
 
