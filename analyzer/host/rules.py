@@ -126,6 +126,10 @@ def _opening(row: dict[Any, Any], flow: FlowEnd, full_peer: dict[Any, Any] | Non
     return _differing("SYN_SENT", flow, now)
 
 
+def _uncaptured(state: str) -> str:
+    return f"kernel says {state}, no packet of it was captured ({_BEFORE})"
+
+
 def _is_unaccepted(row: dict[Any, Any]) -> bool:
     """Whether no program has a file of this connection yet; without a cookie nobody told of files."""
     return row["state"] in ("ESTABLISHED", "CLOSE_WAIT") and not absent(row["cookie"]) and absent(row["inode"])
@@ -134,7 +138,7 @@ def _is_unaccepted(row: dict[Any, Any]) -> bool:
 def _not_accepted(state: str, flow: FlowEnd, listener: dict[Any, Any] | None, now: float) -> Said:
     frame, at = flow.since("ESTABLISHED")
     queue = "" if listener is None else f": {_queue(listener)}"
-    text = f"complete since frame {frame}, {_since(at, now)}" if frame else f"kernel says {state}, {_BEFORE}"
+    text = f"complete since frame {frame}, {_since(at, now)}" if frame else _uncaptured(state)
     if frame and state == "CLOSE_WAIT":
         text += ", the peer has closed meanwhile"
     return Said(Verdict.NOT_ACCEPTED, f"{text}, the program has not accepted it{queue}{_by(listener)}", frame, at)

@@ -346,6 +346,19 @@ class Board:
         found = (flows >= 0) & (np.append(self._flow_numbers, NOBODY)[flows] == numbers)
         return np.where(found, np.append(self._slot_of, NOBODY)[flows], NOBODY).astype(np.int64)
 
+    def between(self, one: tuple[str, int], other: tuple[str, int]) -> list[int]:
+        """Return the slots of the connections between two ends, whichever is the client."""
+        slots, used = self.slots, self.slots.in_use()
+        ports = np.stack([slots["client_port"][used], slots["server_port"][used]])
+        asked = np.array([[one[1]], [other[1]]])
+        places = used[(ports == asked).all(axis=0) | (ports == asked[::-1]).all(axis=0)].tolist()
+        return [
+            place
+            for place in places
+            if {one, other}
+            == {(self.address(int(slots[end][place])), int(slots[f"{end}_port"][place])) for end in ENDPOINTS}
+        ]
+
     def address(self, number: int) -> str:
         """Return an address's text."""
         return self.addresses[number] if number >= 0 else self._others[-1 - number]

@@ -50,7 +50,9 @@ class FlowScreen(Screen[None]):
         self.tab = opened.TABS[0]
         self._flow: OneFlow | None = None
         self._made: tuple[str, int, list[Line]] = ("", 0, [])  #: lines, for which tab and width
-        self._top: int | None = None  #: the first line shown; None: the end, whatever comes
+        self._top: int | None = (
+            None if row.number is not None else 0
+        )  #: the first line shown; None: the end, whatever comes
 
     def compose(self) -> ComposeResult:
         """Make the one widget that draws it all."""
@@ -67,6 +69,8 @@ class FlowScreen(Screen[None]):
     def show(self, row: Row | None, flow: OneFlow | None) -> None:
         """Take what is new of it; None: nothing is."""
         self.row = row or self.row
+        if flow is not None and self._flow is None:
+            self._top = None
         if flow is not None and (self._flow is None or _sizes(flow) != _sizes(self._flow)):
             self._flow, self._made = flow, ("", 0, [])
         if self.is_mounted:
@@ -76,10 +80,11 @@ class FlowScreen(Screen[None]):
         """Put the lines where they belong."""
         width, height = self.app.size.width, self.app.size.height
         lines = panes.details(self.row, width)
-        if self._flow is None:
+        if self._flow is None and self.row.number is not None:
             lines.append(filled([("asking ...", "dim")], width))
         else:
-            lines.append(opened.tabs(self._flow, self.tab, width))
+            told = opened.tabs(self._flow, self.tab, width) if self._flow else opened.no_packets(self.row, width)
+            lines.append(told)
             below = self._below(width)
             last = self._last(len(below))
             top = last if self._top is None else min(self._top, last)
@@ -90,8 +95,10 @@ class FlowScreen(Screen[None]):
         self.query_one("#flow", Lines).put(lines)
 
     def _below(self, width: int) -> list[Line]:
-        """The lines of what is looked at; made once for each thing and width."""
-        if self._flow is not None and self._made[:2] != (self.tab, width):
+        """The lines of what is looked at; made once for each thing and width. Without packets it is what the kernel says."""
+        if self._flow is None:
+            return opened.kernel(self.row, width)
+        if self._made[:2] != (self.tab, width):
             self._made = (self.tab, width, opened.lines(self._flow, self.tab, width))
         return self._made[2]
 
@@ -114,8 +121,6 @@ class FlowScreen(Screen[None]):
 
     def action_move(self, by: int) -> None:
         """Move by so many lines; at the end it follows again."""
-        if self._flow is None:
-            return
         last = self._last(len(self._below(self.app.size.width)))
         top = (last if self._top is None else self._top) + by
         self._top = None if top >= last else max(0, top)

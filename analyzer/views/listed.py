@@ -48,6 +48,9 @@ class Row(NamedTuple):
     reason: str
     new: bool
     ended: bool
+    sockets: tuple[
+        Mapping[Any, Any], Mapping[Any, Any]
+    ]  #: what the kernel's snapshot has of the client and of the server
 
 
 def listed(board: Board, place: int) -> Row:
@@ -80,6 +83,7 @@ def listed(board: Board, place: int) -> Row:
         reason=_reason(board, number, worst, sockets, place),
         new=now - cell["noticed"] < MARKED_S,
         ended=cell["ended"] <= now,
+        sockets=(sockets["client"], sockets["server"]),
     )
 
 
@@ -110,7 +114,7 @@ def _reason(
         if worst is not None:
             said = {end: reason for end, reason in said.items() if sockets[end].get("verdict") == worst.name}
         text = "; ".join(dict.fromkeys(said.values()))
-        return f"{text} (for {_lasted(board, place, list(said))})" if worst and said and number is None else text
+        return f"for {_lasted(board, place, list(said))} {text}" if worst and said and number is None else text
     if worst.of == "state":
         ends = [end for end in ("client", "server") if STATES[board.slots[f"{end}_state"][place]] == worst.name]
         return f"{trouble.meaning(worst)} (the {' and the '.join(ends)}, for {_lasted(board, place, ends)})"

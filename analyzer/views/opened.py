@@ -5,11 +5,17 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from analyzer.frames.vocabulary import ENDPOINTS
+from analyzer.views.panes import socket_text
 from analyzer.views.printable import printable
-from analyzer.views.spans import OF_STATE, Line, filled, left, right
+from analyzer.views.spans import OF_STATE, Line, filled, left, right, wrapped
+from analyzer.views.text import amount, seconds
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from analyzer.frames.standing import OneFlow
+    from analyzer.views.listed import Row
 
 TABS = ("packets", "state changes", "anomalies")
 """What may be looked at, in the order of the tabulator."""
@@ -38,6 +44,49 @@ def tabs(flow: OneFlow, tab: str, width: int) -> Line:
     if tab == "packets" and shown < flow.segments:
         line.append((f" the last {shown:,} ", "head"))
     return filled(line, width, "head")
+
+
+def no_packets(row: Row, width: int) -> Line:
+    """Write the head over what the kernel says of a connection of which no packet was seen."""
+    known = any(row.sockets) and not row.ended
+    said = "this host's kernel says" if known else "this host's kernel has no socket of it any more"
+    return filled([(f" no packet of it was seen since the start; {said} ", "head.sorted")], width, "head")
+
+
+def kernel(row: Row, width: int) -> list[Line]:
+    """A line for each thing that the kernel says of the sockets of this host's ends, as of the last snapshot."""
+    found: list[Line] = []
+    for name, end, socket in zip(ENDPOINTS, (row.client, row.server), row.sockets, strict=True):
+        if not socket:
+            continue
+        found.append(filled([(f"{name} {socket_text(end.address, end.port)}", "strong")], width))
+        for head, text in _of_socket(socket):
+            for at, line in enumerate(wrapped(printable(text), width - 18, 4)):
+                found.append(filled([(f"  {left('' if at else head, 16)}", "dim"), (line, "")], width))
+    return found or [filled([("the kernel was not asked, or has nothing to say", "dim")], width)]
+
+
+def _of_socket(socket: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
+    yield "state", str(socket["kernel_state"])
+    held = socket["inode"] is not None or socket["pid"] is not None
+    who = f"{socket['process']} (pid {socket['pid']})" if socket["pid"] is not None else "not visible"
+    yield "process", who if held else "none: not accepted yet, or the program has closed it"
+    if socket["user"] is not None:
+        yield "user", socket["user"]
+    for name in ("receive_queue", "send_queue"):
+        if socket[name] is not None:
+            yield name.replace("_", " "), amount(int(socket[name]))
+    if socket["timer"] is not None:
+        yield "timer", f"{socket['timer']}, {seconds(socket['timer_left'] or 0.0)} left"
+    if socket["retransmits"] is not None:
+        times = "" if socket["retransmitted"] is None else f", {int(socket['retransmitted']):,} in all"
+        yield "sent again", f"{int(socket['retransmits']):,} without an answer{times}"
+    if socket["rtt"] is not None:
+        yield "round trip", seconds(socket["rtt"])
+    if socket["cwnd"] is not None:
+        yield "window", f"{int(socket['cwnd']):,} segments (congestion)"
+    if socket["verdict"] is not None:
+        yield "verdict", f"{socket['verdict']} ({socket['severity']}): {socket['reason']}"
 
 
 def _packets(flow: OneFlow, width: int) -> list[Line]:

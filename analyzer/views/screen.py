@@ -186,8 +186,14 @@ class LiveScreen(App[None]):
         self.board.update(answer.standing, answer.sockets, answer.at)
         self.draw()
         if self.opened is not None:
-            mine = [listed(self.board, place) for place in self._place_of(self.opened.row.id)]
-            self.opened.show(mine[0] if mine else None, answer.flow)
+            self.opened.show(self._opened_now(self.opened.row), answer.flow)
+
+    def _opened_now(self, row: Row) -> Row:
+        """Return the row of the opened connection as it is now; one without packets may have got some, and is another then."""
+        places = self._place_of(row.id)
+        if not places and row.number is None:
+            places = self.board.between(*((end.address, end.port) for end in (row.client, row.server)))
+        return listed(self.board, places[-1]) if places else row._replace(ended=True)
 
     # ------------------------------------------------------------------------------------------------------- drawing
 

@@ -316,3 +316,44 @@ def test_a_real_connection_syn_sent_established_close_wait(full_listener, size):
     assert [len(line) <= size[0] for line in seen] == [True] * 3
     assert re.search(r"SYN_SENT +LISTEN~", seen[0])
     assert re.search(r"FIN_WAIT_2~? +CLOSE_WAIT", seen[2])
+
+
+@needs_root
+@pytest.mark.root
+def test_a_connection_without_packets_shows_what_the_kernel_says_until_some_come():
+    """It was in CLOSE_WAIT before the start, and nobody sends anything; then somebody does."""
+    with contextlib.ExitStack() as kept:
+        listener = kept.enter_context(socket.create_server(("127.0.0.1", 0)))
+        port = listener.getsockname()[1]
+        ends = []
+        for _ in range(3):
+            client = kept.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+            ends.append((client, kept.enter_context(listener.accept()[0])))
+            client.shutdown(socket.SHUT_WR)
+            assert ends[-1][1].recv(1) == b""  # its FIN is there
+        session = kept.enter_context(analyzer.live("lo", port=port))
+        app = LiveScreen(session, Board(own_addresses()), f"lo :{port}")
+
+        async def drive(pilot):
+            await until(pilot, lambda: len(app.board.slots) == 3, 120)
+            seen = await press(pilot, "down", "enter")
+            assert "asking" not in seen
+            assert "no packet of it was seen since the start; this host's kernel says" in seen
+            for words in (
+                "CLOSE_WAIT",
+                "FIN_WAIT_2",
+                "receive queue",
+                f"(pid {os.getpid()})",
+                "program-has-not-closed",
+            ):
+                assert words in await press(pilot, "home") + await press(pilot, "end"), words
+            assert re.search(r"for at least \d+\.\d s", await press(pilot, "home"))
+            mine = app.opened.row.client.port
+            client, server = next(pair for pair in ends if pair[0].getsockname()[1] == mine)
+            server.sendall(b"late")
+            assert client.recv(10) == b"late"
+            await until(pilot, lambda: " packets 2 " in on_screen(app))
+            assert "no packet of it" not in on_screen(app)
+            assert app.opened.row.number is not None
+
+        driven(app, (80, 24), drive)

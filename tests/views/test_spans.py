@@ -46,8 +46,9 @@ def row(client: str = "10.0.0.1", server: str = "10.0.0.2", process: str = "ngin
         for it, port in ((client, 65535), (server, 65534))
     ]
     return Row(
-        1, 7, *ends, 10.0, False, (1e6, 2e6), (10**9, 10**9), (10**6, 10**6), 10**5, 0.123, None, reason, False, False
-    )
+        1, 7, *ends, 10.0, False, (1e6, 2e6), (10**9, 10**9), (10**6, 10**6), 10**5, 0.123, None, reason, False, False,
+        ({}, {}),
+    )  # fmt: skip
 
 
 @given(st.integers(60, 200), st.text(), st.sampled_from(["10.0.0.1", "2001:db8:1111:2222:3333:4444:5555:6666"]))
