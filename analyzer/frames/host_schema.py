@@ -258,7 +258,7 @@ _END_NOW: tuple[Column, ...] = (
     Column("proven", "bool", "", "shown by what this end itself sent; else assumed"),
     Column("packets", "int64", "segments", "sent by it"),
     Column("bytes", "int64", "octets", "payload sent, each octet once"),
-    Column("retransmitted", "int64", "segments", "sent again"),
+    Column("retransmitted", "int64", "segments", "with payload, sent again"),
     Column("kernel_state", "category", "", "of its socket on this host; NA: it has none here", "", words.STATES),
     Column("verdict", "category", "", "docs/verdicts.md; NA: not an end of this host", "", VERDICTS),
     Column("pid", "Int64", "", "of its socket"),

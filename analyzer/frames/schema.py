@@ -130,7 +130,7 @@ FLOWS = Schema(
         Column("duration", "float64", "s", "first segment to last"),
         *_both("packets", "int32", "segments", "sent by {end}, all of them"),
         *_both("bytes", "int64", "octets", "payload sent by {end}, each octet once"),
-        *_both("retransmitted", "int32", "segments", "sent again by {end}"),
+        *_both("retransmitted", "int32", "segments", "with payload, sent again by {end}"),
         *_both("retransmitted_bytes", "int64", "octets", "payload sent again by {end}"),
         Column("handshake", "category", "", "how far it came", "", words.HANDSHAKES),
         Column("syn_attempts", "int32", "segments", "SYNs, the first included"),

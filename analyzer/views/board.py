@@ -44,7 +44,9 @@ _LOW = (1 << 31) - 1
 
 _GONE = (State.UNKNOWN, State.CLOSED, State.LISTEN)
 _UNCOUNTED = (State.UNKNOWN, State.CLOSED, State.LISTEN)  # LISTEN is counted by listener
-_RETRANSMISSION = ANOMALY_KINDS.index("retransmission")
+_AGAIN = np.array(
+    [kind.endswith(("retransmitted", "retransmission")) for kind in ANOMALY_KINDS]
+)  # SYN, SYN-ACK, FIN, data
 _UNANSWERED = trouble.RANK["anomaly", "syn-unanswered"]
 _LASTING = [(State[row.name], rank) for rank, row in enumerate(trouble.ORDER) if row.of == "state"]
 
@@ -193,7 +195,8 @@ class Board:
         if not len(worth):
             return
         places = self._places(worth["flow"].to_numpy(np.int64))
-        again = (worth["kind"].cat.codes.to_numpy() == _RETRANSMISSION) & (places >= 0)
+        again = _AGAIN[worth["kind"].cat.codes.to_numpy()] & (places >= 0)
+        again &= ~worth["frame"].where(again).duplicated().to_numpy()  # a FIN with data is one segment
         np.add.at(slots["retransmitted"], places[again], 1)
         ranks = np.array([trouble.RANK.get(("anomaly", kind), trouble.NONE) for kind in ANOMALY_KINDS], np.int16)
         found = ranks[worth["kind"].cat.codes.to_numpy()]

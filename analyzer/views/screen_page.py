@@ -54,6 +54,7 @@ warnings and errors. What the kernel dropped always stands above on the right.
 ```
 
 A wider screen has columns for retransmissions, age, octets and the trouble's name: [as a picture](screen.svg).
+`retr` counts what was sent again by either end: SYNs, SYN-ACKs, FINs and data.
 
 A connection that is over stays for a minute, and a state that has just changed stands on yellow for two seconds. The
 screen asks twice a second for what is new, and makes rows only for the lines there are: 20,000 connections take it a few

@@ -24,7 +24,7 @@ _COLUMNS: dict[str, tuple[Any, Any]] = {
     "client_deadline_ns": (np.int64, 0), "server_deadline_ns": (np.int64, 0),
     "client_bytes": (np.int64, 0), "server_bytes": (np.int64, 0),
     "client_packets": (np.int64, 0), "server_packets": (np.int64, 0),
-    "retransmitted": (np.int64, 0),  # segments that the anomalies name
+    "retransmitted": (np.int64, 0),  # segments that the anomalies name: SYNs, SYN-ACKs and FINs too
     "client_rate": (np.float64, 0.0), "server_rate": (np.float64, 0.0),  # octets of payload a second, lately
     "irtt": (np.float64, np.nan), "rtt": (np.float64, np.nan),
     "refused": (np.bool_, False), "midstream": (np.bool_, False),

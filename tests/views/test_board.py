@@ -23,6 +23,8 @@ from analyzer.views.listed import Row, listed
 from analyzer.views.played import Played
 from analyzer.views.selection import KEYS, Selection
 from tests.frames import made, rounds
+from tests.segments import Rendering, parse
+from tests.tracker.starts import talked
 
 pytestmark = pytest.mark.kernels
 
@@ -149,10 +151,34 @@ def test_what_was_sent_again_is_counted(staged):
     analysis = analyzer.read(CAPTURES / "copies-and-losses/any.pcap")
     flows = analysis.flows
     expected = flows["client_retransmitted"] + flows["server_retransmitted"]
+    expected += flows[["n_syn_retransmitted", "n_synack_retransmitted", "n_fin_retransmitted"]].sum(axis=1)
+    assert (flows["n_syn_retransmitted"] > 0).any()
     stage.at(0.5)
     rows = stage.at(analysis.capture.duration_s + 0.1)
     assert sum(row.retransmitted for row in rows) > 5
     assert {row.number: row.retransmitted for row in rows} == {row.number: expected[row.number] for row in rows}
+
+
+def test_a_fin_with_data_that_comes_again_is_one_segment(tmp_path):
+    path = tmp_path / "fin.pcap"
+    path.write_bytes(
+        Rendering().capture(
+            parse(
+                f"""{talked()}
+                10.0 C>S FP. seq=6 ack=8 len=5
+                10.4 C>S FP. seq=6 ack=8 len=5
+                11.2 C>S FP. seq=6 ack=8 len=5
+                """
+            )
+        )
+    )
+    played = Played([str(path)])
+    board = Board()
+    played.play(20.0)
+    board.update(played.standing(Follower()), played.sockets(), played.now)
+    played.close()
+    assert {"fin-retransmitted", "retransmission"} <= set(analyzer.read(path).anomalies["kind"])
+    assert [listed(board, int(place)).retransmitted for place in board.slots.in_use()] == [2]
 
 
 def test_what_passes_is_forgotten_what_stays_is_not(staged):

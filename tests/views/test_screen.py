@@ -357,3 +357,29 @@ def test_a_connection_without_packets_shows_what_the_kernel_says_until_some_come
             assert app.opened.row.number is not None
 
         driven(app, (80, 24), drive)
+
+
+@needs_root
+@pytest.mark.root
+@pytest.mark.parametrize("size", SIZES)
+def test_a_syn_that_is_sent_again_is_counted(full_listener, size):
+    """The kernel says sent again; so does the screen, where it lists and in the details."""
+    port = full_listener[0].getsockname()[1]
+    with socket.socket() as client, analyzer.live("lo", port=port) as session:
+        app = LiveScreen(session, Board(own_addresses()), f"lo :{port}")
+        client.setblocking(False)
+
+        async def drive(pilot):
+            full_listener[1].sendall(b"the first packet of a first use may have to wait for the compiler")
+            await until(pilot, lambda: app.board.segments > 0, 120)
+            client.connect_ex(("127.0.0.1", port))
+            await until(pilot, lambda: any(row.retransmitted > 1 for row in app.rows))
+            mine = next(row for row in app.rows if row.retransmitted)
+            assert (mine.client.port, mine.retransmitted) == (client.getsockname()[1], mine.segments[0] - 1)
+            while app.selection.key != "retransmitted":
+                await pilot.press("s")
+            seen = await press(pilot, "home")
+            assert app.rows[0].client.port == mine.client.port
+            assert f"  retr {app.rows[0].retransmitted}" in seen
+
+        driven(app, size, drive)
