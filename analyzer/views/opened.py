@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from analyzer.frames.vocabulary import ENDPOINTS
-from analyzer.views.panes import socket_text
+from analyzer.views.panes import MARK_OF, socket_text
 from analyzer.views.printable import printable
 from analyzer.views.spans import OF_STATE, Line, filled, left, right, wrapped
 from analyzer.views.text import amount, seconds
@@ -90,7 +90,7 @@ def _of_socket(socket: Mapping[Any, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _packets(flow: OneFlow, width: int) -> list[Line]:
-    """A line a segment: time since the first shown, direction, tcpdump's words, states, step; anomalies on lines below."""
+    """A line a segment: frame, time since the first, direction, tcpdump's words, states, step; anomalies on lines below."""
     troubles: dict[int, list[Any]] = {}
     for row in flow.anomalies.to_dict("records"):
         if not _absent(row["frame"]):
@@ -101,23 +101,23 @@ def _packets(flow: OneFlow, width: int) -> list[Line]:
         return found
     first = packets["time"].iloc[0].value
     before: tuple[Any, Any] = ("", "")
-    for frame, row in zip(packets.index.tolist(), packets[_SHOWN].to_dict("records"), strict=True):
+    frames = [str(frame) for frame in packets.index.tolist()]
+    times = [f"{(time.value - first) * 1e-9:.6f}" for time in packets["time"]]
+    places = max(map(len, frames)), max(map(len, times))
+    for frame, after, row in zip(frames, times, packets[_SHOWN].to_dict("records"), strict=True):
         states = (row["client_state"], row["server_state"])
-        found.append(_packet(frame, row, (row["time"].value - first) * 1e-9, states, before, width))
+        begin = f"{right(frame, places[0])} {right(after, places[1])} "
+        found.append(_packet(begin, row, states, before, width))
         before = states
-        found += [_trouble(it, width) for it in troubles.get(frame, ())]
+        found += [_trouble(it, len(begin), width) for it in troubles.get(int(frame), ())]
     return found
 
 
-def _packet(
-    frame: int, row: dict[Any, Any], after_s: float, states: tuple[Any, Any], before: tuple[Any, Any], width: int
-) -> Line:
+def _packet(begin: str, row: dict[Any, Any], states: tuple[Any, Any], before: tuple[Any, Any], width: int) -> Line:
     copy = not _absent(row["copy_of"])
     calm = "over" if copy else ""
     said = f"{'>' if row['from_client'] else '<'} {row['flags']:<4}{_numbers(row, width)}"
-    line: Line = [(right(f"{after_s:.6f}", 11) + " ", "dim")]
-    if width >= _WIDE:
-        line.insert(0, (right(frame, 7) + " ", "dim"))
+    line: Line = [(begin, "dim")]
     step = row["step"] if isinstance(row["step"], str) else ""
     if row["step_repeat"]:
         step = f"({step})"
@@ -141,10 +141,11 @@ def _numbers(row: dict[Any, Any], width: int) -> str:
     return f"{numbers}{acknowledged} win {row['window']} len {row['length']}"
 
 
-def _trouble(row: dict[Any, Any], width: int) -> Line:
+def _trouble(row: dict[Any, Any], indent: int, width: int) -> Line:
     said = f"{row['kind']}: {row['detail']}" if isinstance(row["detail"], str) else row["kind"]
     about = "" if _absent(row["related_frame"]) else f" (see frame {row['related_frame']})"
-    return filled([(" " * 12 + "! ", row["severity"]), (printable(said) + about, row["severity"])], width)
+    mark = f"{' ' * indent}{MARK_OF.get(row['severity'], ' ')} "
+    return filled([(mark, row["severity"]), (printable(said) + about, row["severity"])], width)
 
 
 def _transitions(flow: OneFlow, width: int) -> list[Line]:

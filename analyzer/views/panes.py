@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from analyzer.views.selection import Selection
 
 ASSUMED = "~"
+MARK_OF = {"error": "!", "warning": "*"}
 _STATE = 12  #: cells of a state: the longest, and the mark of an assumed one
 
 
@@ -153,7 +154,7 @@ def row(it: Row, width: int) -> Line:
     """Write one connection."""
     there = columns(width)
     worst = trouble.severity(it.trouble) if it.trouble else ""
-    mark = {"error": "!", "warning": "*"}.get(worst, "+" if it.new else "-" if it.ended else " ")
+    mark = MARK_OF.get(worst, "+" if it.new else "-" if it.ended else " ")
     style = "over" if it.ended else worst if it.trouble else "new" if it.new else ""
     room = _ends_room(width, there)
     line: Line = [(mark + " " * (_mark(width) - 1), worst or style), (left(ends(it, room), room), style)]

@@ -70,7 +70,8 @@ milliseconds.
 
 ## A connection, opened
 
-`>` is sent by the client, `<` by the server; seconds since the first segment that is shown.
+The frame's number, seconds since the first segment that is shown; `>` is sent by the client, `<` by the server. Anomalies
+stand under their segments, with the marks of the list.
 
 ```
 {opened}

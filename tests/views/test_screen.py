@@ -186,7 +186,10 @@ def test_a_connection_is_opened_and_shows_packets_states_and_anomalies(size):
             assert re.search(r"> S +.*SYN_SENT +LISTEN~ +open 1/3", seen)
             assert re.search(r"< S\. +.*ESTABLISHED~ SYN_RCVD +open 2/3", seen)
             assert all(len(line) <= size[0] for line in seen.split("\n"))
-            assert "! copies" in seen
+            frames = [int(frame) for frame in re.findall(r"^ *(\d+) +\d+\.\d{6} [<>]", seen, re.MULTILINE)]
+            assert frames == flow.packets.index.tolist()[: len(frames)]
+            assert len(frames) > 3
+            assert re.search(r"^ +copies", seen, re.MULTILINE)  # a note has no mark
             seen = await press(pilot, "end")
             last = flow.packets.iloc[-1]
             assert last["client_state"] in seen.split("\n")[-2] or "copy of" in seen
@@ -381,5 +384,32 @@ def test_a_syn_that_is_sent_again_is_counted(full_listener, size):
             seen = await press(pilot, "home")
             assert app.rows[0].client.port == mine.client.port
             assert f"  retr {app.rows[0].retransmitted}" in seen
+
+        driven(app, size, drive)
+
+
+@needs_root
+@pytest.mark.root
+@pytest.mark.parametrize("size", SIZES)
+def test_an_opened_connection_marks_as_the_list_does_and_names_frames_that_are_there(full_listener, size):
+    """A SYN that comes again is a warning: ``*``, as the legend has it; and the frame to see is one of the lines."""
+    port = full_listener[0].getsockname()[1]
+    with socket.socket() as client, analyzer.live("lo", port=port) as session:
+        app = LiveScreen(session, Board(own_addresses()), f"lo :{port}")
+        client.setblocking(False)
+
+        async def drive(pilot):
+            full_listener[1].sendall(b"the first packet of a first use may have to wait for the compiler")
+            await until(pilot, lambda: app.board.segments > 0, 120)
+            client.connect_ex(("127.0.0.1", port))
+            await until(pilot, lambda: any(row.retransmitted for row in app.rows))
+            while app.selection.key != "retransmitted":
+                await pilot.press("s")
+            await press(pilot, "home", "enter")
+            await until(pilot, lambda: "syn-retransmitted" in on_screen(app))
+            seen = on_screen(app)
+            (first, *_) = re.findall(r"[*] syn-retransmitted.* \(see frame (\d+)\)", seen)
+            assert re.search(rf"^ *{first} +0\.000000 > S ", seen, re.MULTILINE)
+            assert not re.search(r"! syn-retransmitted", seen)
 
         driven(app, size, drive)
