@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import socket
 import sys
 from typing import TYPE_CHECKING, Any
@@ -124,10 +125,8 @@ def limits(frame: pd.DataFrame) -> tuple[str, ...]:
         said.append("queues, timers and round trips are not told here: they take Linux's netlink sock_diag")
     hidden = int((frame["inode"].notna() & frame["pid"].isna()).sum())
     if hidden:
-        said.append(
-            f"of {hidden} socket{'s' * (hidden > 1)} the process is not visible: "
-            "another user's (root sees it: sudo), or in another container"
-        )
+        others = "" if os.geteuid() == 0 else "another user's (root sees it: sudo), or "
+        said.append(f"of {hidden} socket{'s' * (hidden > 1)} the process is not visible: {others}in another container")
     return tuple(said)
 
 

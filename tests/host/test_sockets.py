@@ -8,6 +8,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -425,8 +426,24 @@ def test_without_root_the_own_processes_are_seen_and_the_rest_is_said(stage):
     assert done.returncode == 0, done.stderr
     rows, held, said = done.stdout.split(maxsplit=2)
     assert int(rows) == len(ask(stage)) + 1
-    assert said.startswith(f"of {int(held) - 1} sockets the process is not visible")
+    assert said.startswith(
+        f"of {int(held) - 1} sockets the process is not visible: another user's (root sees it: sudo), or"
+    )
     assert len(said.splitlines()) == 1
+
+
+def test_root_is_not_told_to_become_root(stage):
+    """In a container root sees the host's sockets where it shares its network, and not its processes."""
+    asked = "import analyzer; from analyzer.host.sockets import limits; print(*limits(analyzer.sockets()))"
+    apart = ["unshare", "--pid", "--fork", "--mount-proc"]
+    if subprocess.run([*apart, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no namespace of processes can be made here")
+    with stage.inside():
+        done = subprocess.run(
+            [*apart, sys.executable, "-c", asked], capture_output=True, text=True, cwd=ROOT, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"of \d+ sockets the process is not visible: in another container\n", done.stdout)
 
 
 def test_where_a_loop_runs(stage):
