@@ -47,8 +47,9 @@ def live(
     duration_s : float, optional
         End after so many seconds.
     save : path, optional
-        A folder to save to while it runs: what the session lets go of (``Settings.live_packets``, ``live_flows``) is
-        written there; ``LiveSession.save`` completes it. Without, that is lost, and counted in ``Analysis.capture.let_go``.
+        A folder to save to while it runs, new or empty: what the session lets go of (``Settings.live_packets``,
+        ``live_flows``) is written there; ``LiveSession.save`` completes it. Without, that is lost, and counted in
+        ``Analysis.capture.let_go``.
     settings : Settings, optional
         Timers and limits.
 
@@ -68,12 +69,15 @@ def live(
     CaptureError
         If the file cannot be written.
     StoreError
-        If the folder to save to holds something else, or cannot be written.
+        If something is in the folder to save to, an earlier session too, or it cannot be written.
     """
     from analyzer.capture.live import LiveSource
     from analyzer.capture.writer import Target
+    from analyzer.frames import store
     from analyzer.frames.archive import Archive
 
+    if save is not None:
+        store.check_unused(save)  # before a file is written over, or packets come
     settings = settings or Settings()
     target = write if write is None or isinstance(write, Target) else Target(os.fspath(write))
     source = LiveSource(

@@ -420,6 +420,24 @@ def test_a_terminal_that_is_lost_leaves_what_was_saved(server, tmp_path, more):
 
 
 @needs_root
+def test_an_earlier_session_is_not_replaced(server, tmp_path, capfd):
+    """Refused before a packet comes, and before the file of -w is written over."""
+    with analyzer.live("lo", port=server, save=tmp_path / "kept") as session:
+        talk(server)
+        until(lambda: session.counts.segments >= 9)
+    kept = len(analyzer.load(session.save()).packets)
+    (tmp_path / "written.pcapng").write_text("an earlier capture")
+    with pytest.raises(analyzer.StoreError, match="holds a saved analysis already"):
+        analyzer.live("lo", save=tmp_path / "kept", write=tmp_path / "written.pcapng")
+    assert (tmp_path / "written.pcapng").read_text() == "an earlier capture"
+    assert cli.main(["live", "-i", "lo", "--duration", "0", "--plain", "--save", str(tmp_path / "kept")]) == 1
+    err = capfd.readouterr().err
+    assert f"analyzer: {tmp_path / 'kept'}: holds a saved analysis already" in err
+    assert "listening" not in err
+    assert len(analyzer.load(tmp_path / "kept").packets) == kept
+
+
+@needs_root
 def test_a_session_that_saves_while_it_runs(server, tmp_path):
     settings = analyzer.Settings(live_flows=40, snapshot_s=0)
     with analyzer.live("lo", port=server, save=tmp_path / "kept", settings=settings) as session:

@@ -36,12 +36,12 @@ class Archive:
     Parameters
     ----------
     folder
-        A new one, or that of an earlier analysis, which is replaced.
+        A new one, or an empty one.
 
     Raises
     ------
     StoreError
-        If the folder holds something else, or cannot be written.
+        If something is in the folder, or it cannot be written.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:

@@ -13,6 +13,7 @@ import dataclasses
 import json
 import os
 import pathlib
+import re
 from typing import TYPE_CHECKING, Any
 
 from analyzer.errors import StoreError
@@ -61,8 +62,7 @@ def save(
     """
     target = pathlib.Path(folder)
     try:
-        if target.exists():
-            _clear(target)
+        _clear(target)
         target.mkdir(parents=True, exist_ok=True)
         index = {name: _write(target / name, frames[name]) for name in STORED}
         _describe(target, capture, local_addresses, settings, index)
@@ -71,19 +71,42 @@ def save(
     return target
 
 
-def begin(folder: str | os.PathLike[str]) -> pathlib.Path:
-    """Make the folder ready for parts; an earlier analysis in it is taken away.
+def check_unused(folder: str | os.PathLike[str]) -> pathlib.Path:
+    """Refuse a folder in which anything is: a session's parts come over hours, and would mix with it or replace it.
 
     Raises
     ------
     StoreError
-        If the folder holds something else, or cannot be written.
+        If something is there, an earlier analysis too.
     """
     target = pathlib.Path(folder)
     try:
-        if target.exists():
-            _clear(target)
-        target.mkdir(parents=True, exist_ok=True)
+        found = _found(target)
+        if "capture.json" in found:
+            raise StoreError(f"{target}: holds a saved analysis already; name a new folder, or remove that one first")
+        if found and _foreign(target) is None:
+            raise StoreError(
+                f"{target}: holds what a session saved that was cut off ({found[0]}); name a new folder, or remove that first"
+            )
+        if found:
+            raise StoreError(f"{target}: holds other things ({_foreign(target)}); name a new folder")
+    except OSError as error:
+        raise StoreError(f"{target}: cannot be read: {error.strerror or error}") from error
+    return target
+
+
+def begin(folder: str | os.PathLike[str]) -> pathlib.Path:
+    """Make a new folder, or an empty one, ready for parts.
+
+    Raises
+    ------
+    StoreError
+        If something is in it, or it cannot be written.
+    """
+    target = check_unused(folder)
+    try:
+        for name in STORED:
+            (target / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoreError(f"{target}: cannot be written: {error.strerror or error}") from error
     return target
@@ -178,19 +201,37 @@ def _described(source: pathlib.Path) -> dict[str, Any]:
     return described
 
 
-def _clear(target: pathlib.Path) -> None:
-    """Take an earlier analysis away; refuse anything else."""
+def _found(target: pathlib.Path) -> list[str]:
+    """What is in a folder, without its empty frames' folders."""
+    if not target.exists():
+        return []
     if not target.is_dir():
         raise StoreError(f"{target}: is a file; name a folder")
-    known = {*STORED, "capture.json", "capture.json.partial"}
-    others = sorted(entry.name for entry in target.iterdir() if entry.name not in known)
-    if others:
-        raise StoreError(f"{target}: holds other things ({others[0]}); name a new folder")
-    for name in ("capture.json", "capture.json.partial"):
-        (target / name).unlink(missing_ok=True)
-    for name in STORED:
-        for part in (target / name).glob("*.parquet"):
-            part.unlink()
+    names = []
+    for entry in sorted(target.iterdir()):
+        if entry.name in STORED and entry.is_dir():
+            names += [f"{entry.name}/{part.name}" for part in sorted(entry.iterdir())]
+        else:
+            names.append(entry.name)
+    return names
+
+
+def _foreign(target: pathlib.Path) -> str | None:
+    """The first thing in a folder that is no part of a saved analysis."""
+    known = {"capture.json", "capture.json.partial"}
+    return next((name for name in _found(target) if name not in known and not _is_part(name)), None)
+
+
+def _is_part(name: str) -> bool:
+    return re.fullmatch(r"\w+/(part|_categories)-\d+\.parquet", name) is not None
+
+
+def _clear(target: pathlib.Path) -> None:
+    """Take an earlier analysis away; refuse anything else, before anything is touched."""
+    if other := _foreign(target):
+        raise StoreError(f"{target}: holds other things ({other}); name a new folder")
+    for name in sorted(_found(target), key=_is_part):  # capture.json first: without it the folder is not whole
+        (target / name).unlink()
 
 
 def _write(folder: pathlib.Path, frame: pd.DataFrame, part: int | None = None) -> dict[str, Any]:

@@ -114,6 +114,39 @@ def test_a_folder_with_other_things_is_left_alone(tmp_path):
         analysis().save(tmp_path / "thesis.txt")
 
 
+@pytest.mark.parametrize("other", ["packets/mine.txt", "packets/mine.parquet", "flows", "zoo"])
+def test_nothing_is_touched_where_something_else_is(tmp_path, other):
+    """Not even the earlier analysis beside it; and a session does not begin there."""
+    analysis().save(tmp_path)
+    if other == "flows":
+        for part in (tmp_path / other).iterdir():
+            part.unlink()
+        (tmp_path / other).rmdir()
+    (tmp_path / other).write_text("mine")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(StoreError, match=rf"holds other things \({other}\)"):
+        analysis().save(tmp_path)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    (tmp_path / "capture.json").unlink()
+    with pytest.raises(StoreError, match=rf"holds other things \({other}\)"):
+        store.begin(tmp_path)
+
+
+def test_a_session_begins_in_an_empty_folder_only(tmp_path):
+    for folder in (tmp_path / "new" / "one", tmp_path / "new" / "one"):  # the second time its frames' folders are there
+        store.begin(folder)
+    analysis().save(tmp_path / "kept")
+    with pytest.raises(StoreError, match="holds a saved analysis already; name a new folder"):
+        store.begin(tmp_path / "kept")
+    (tmp_path / "kept" / "capture.json").unlink()
+    with pytest.raises(StoreError, match=r"that was cut off \(anomalies/_categories-0.parquet\)"):
+        store.begin(tmp_path / "kept")
+    (tmp_path / "file").write_text("no folder")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(StoreError, match=r"is a file|cannot be"):
+            store.begin(folder)
+
+
 def _cut(path: pathlib.Path) -> None:
     path.write_bytes(path.read_bytes()[:-20])
 
