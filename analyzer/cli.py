@@ -114,7 +114,7 @@ def _tcpdump_lines(request: Request) -> Iterator[str]:
         with contextlib.closing(source):
             yield from tcpdump.lines(source, port=request.port, frames=frames)
     for damage in source.info.damage:
-        talk(f"{damage.file}: byte {damage.offset}: {damage.what}; what stands before it is printed")
+        talk(f"{damage.where}: {damage.what}; what stands before it is printed")
     if request.strict and source.info.damage:
         raise Stop(4)
 
@@ -270,11 +270,12 @@ def anomalies(request: Request) -> None:
 @listening
 @click.option("--port", type=click.IntRange(0, 65535), help="Only connections with this port at either end.")
 @COPIES
+@click.option("--strict", is_flag=True, help="Exit 4 if one of several interfaces has gone away.")
 @click.option("--plain", is_flag=True, help="A line a segment; without a terminal, or without Textual, so anyway.")
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
 @click.argument("words", nargs=-1, metavar="[BPF...]")
 @click.pass_obj
-def live(after: list[str] | None, /, words: tuple[str, ...], color: str, **asked: Any) -> None:
+def live(after: list[str] | None, /, words: tuple[str, ...], color: str, strict: bool, **asked: Any) -> None:
     """Sniff and show connections as they are now, like top: both ends' states, the kernel's sockets, what goes wrong.
 
     --plain prints a line a segment instead, as tcpdump does. Ctrl-C (or q) ends with the summary.
@@ -284,17 +285,19 @@ def live(after: list[str] | None, /, words: tuple[str, ...], color: str, **asked
     screen = None if plain or quiet else live_screen()
     bpf = " ".join([*words, *(after or ())]) or None
     session = open_session(bpf=bpf, **asked)
-    request = Request((), bpf, None, None, None, "table", None, colored(color, None), strict=False, fail_on=())
+    request = Request((), bpf, None, None, None, "table", None, colored(color, None), strict=strict, fail_on=())
     with ended_by_interrupt(session.finish):
         try:
             if screen is None:
-                watched(session, request, chosen_part, quiet=quiet, lossless=asked["count"] is not None)
+                lossless = asked["count"] is not None
+                analysis = watched(session, request, chosen_part, quiet=quiet, lossless=lossless)
             else:
-                shown(session, request, screen, where_words(asked["interfaces"], asked["port"], bpf))
+                analysis = shown(session, request, screen, where_words(asked["interfaces"], asked["port"], bpf))
         finally:  # whatever ended it: what came is kept
             if asked["save"]:
                 talk(f"all frames are in {session.save()}")
     say_counts(session)
+    verdict(request, analysis)
 
 
 commands.add_command(sockets)

@@ -68,8 +68,8 @@ def watched(
     return analysis
 
 
-def shown(session: LiveSession, request: Any, screen: Callable[..., None], where: str) -> None:
-    """Show a session on the full screen, and print the summary in the end.
+def shown(session: LiveSession, request: Any, screen: Callable[..., None], where: str) -> Analysis:
+    """Show a session on the full screen, and print the summary in the end; returns what came.
 
     Parameters
     ----------
@@ -94,13 +94,15 @@ def shown(session: LiveSession, request: Any, screen: Callable[..., None], where
         except AnalyzerError as error:
             ended = error
         session.finish()
+        analysis = session.analysis()
         if ended is None or session.records:
             with Output(None) as out:
-                write_lines(session.analysis().summary(color=request.color, width=width()).split("\n"), out)
+                write_lines(analysis.summary(color=request.color, width=width()).split("\n"), out)
     if ended is not None:
         if session.records:
             say_counts(session)
         raise ended
+    return analysis
 
 
 def _print(session: LiveSession, request: Any, count: int | None, out: IO[bytes], *, lossless: bool) -> None:

@@ -99,6 +99,7 @@ def open_session(
         count=count,
         duration_s=duration_s,
         save=save,
+        tell=talk,
         settings=Settings(copies=copies or "mark", snapshot_s=snapshot_s),
     )
     session.ready.wait()

@@ -187,7 +187,7 @@ def chosen_part(request: Request, analysis: Analysis) -> Analysis:
             raise click.UsageError(f"no flow {request.flow} here: see analyzer flows")
         analysis = analysis.select(flow=request.flow)
     for damage in analysis.capture.damage:
-        talk(f"{damage.file}: byte {damage.offset}: {damage.what}; what stands before it is analysed")
+        talk(f"{damage.where}: {damage.what}; what stands before it is analysed")
     return analysis
 
 

@@ -68,6 +68,8 @@ class LiveSession:
         The rows of ``sockets()`` whose verdict is news since this was asked last.
     ``counts``, ``drops``, ``records``, ``running``
         Plain numbers.
+    ``damage``
+        Sentences: which of several interfaces have gone away; the others go on.
     ``remark``
         Why there are no snapshots, or what they lack; empty where nothing is missing.
     """
@@ -237,6 +239,11 @@ class LiveSession:
     def remark(self) -> str:
         """Why there are no snapshots of this host's sockets, or what they lack; empty where nothing is missing."""
         return "" if self._watcher is None else self._watcher.said
+
+    @property
+    def damage(self) -> list[str]:
+        """What could not be read any more from some moment on, in sentences: one of several interfaces that has gone away."""
+        return [f"{damage.where}: {damage.what}" for damage in self._source.info.damage]
 
     @property
     def running(self) -> bool:

@@ -9,7 +9,7 @@ from analyzer.session import LiveSession
 from analyzer.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from analyzer.analysis import Path
     from analyzer.capture.writer import Target
@@ -25,6 +25,7 @@ def live(
     count: int | None = None,
     duration_s: float | None = None,
     save: Path | None = None,
+    tell: Callable[[str], object] | None = None,
     settings: Settings | None = None,
 ) -> LiveSession:
     """Sniff and analyse what passes.
@@ -50,6 +51,9 @@ def live(
         A folder to save to while it runs, new or empty: what the session lets go of (``Settings.live_packets``,
         ``live_flows``) is written there; ``LiveSession.save`` completes it. Without, that is lost, and counted in
         ``Analysis.capture.let_go``.
+    tell : callable, optional
+        Called at once, by the session's thread, with a sentence when one of several interfaces has gone away; the others go
+        on, and it stands in ``Analysis.capture.damage``.
     settings : Settings, optional
         Timers and limits.
 
@@ -89,6 +93,7 @@ def live(
         snap_length=snap_length,
         write=target,
         settings=settings,
+        tell=tell,
     )
     try:
         archive = None if save is None else Archive(save)

@@ -13,6 +13,7 @@ import pytest
 import analyzer
 from analyzer import cli
 from analyzer.frames import schema, vocabulary
+from analyzer.views.terminal import FORMATS
 
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -53,7 +54,7 @@ def test_every_exit_code_is_documented(code):
 
 
 def test_every_format_is_documented():
-    assert all(f"`{form}`" in README for form in cli.FORMATS)
+    assert all(f"`{form}`" in README for form in FORMATS)
 
 
 def test_every_column_and_word_is_documented():

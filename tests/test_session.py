@@ -347,6 +347,64 @@ def test_an_interface_that_goes_away_leaves_the_summary_and_what_was_saved(tmp_p
     assert err.splitlines()[-1].startswith(f"analyzer: {name}: the interface has gone away")
 
 
+@pytest.fixture
+def cable():
+    """The names of a virtual cable's two ends."""
+    name = f"cut{os.getpid() % 10_000}"
+    ends = (name, name + "p")
+    command = ["ip", "link", "add", name, "up", "type", "veth", "peer", "name", name + "p"]
+    if subprocess.run(command, check=False, capture_output=True).returncode:
+        pytest.skip("no virtual cable can be made here")
+    for end in ends:
+        subprocess.run(["ip", "link", "set", end, "up"], check=True)
+    yield ends
+    subprocess.run(["ip", "link", "del", name], check=False, capture_output=True)
+
+
+@needs_root
+@pytest.mark.parametrize("more", [[], ["--strict"]], ids=["", "strict"])
+def test_one_of_several_interfaces_that_goes_away_is_said_at_once_and_the_others_go_on(server, cable, more):
+    command = [sys.executable, "-m", "analyzer", "live", "-i", cable[0], "-i", "lo", "--plain", *more]
+    with subprocess.Popen([*command, "tcp", "port", str(server)], stdout=-1, stderr=-1, text=True) as process:
+        assert any("listening" in line for line in iter(process.stderr.readline, ""))
+        subprocess.run(["ip", "link", "del", cable[0]], check=True)
+        line = process.stderr.readline()
+        assert line.startswith(f"analyzer: {cable[0]}: the interface has gone away, ")
+        assert line.endswith("; the others go on\n")
+        talk(server)
+        while "close 4/4" not in (line := process.stdout.readline()):
+            assert line, process.stderr.read()
+        process.send_signal(signal.SIGINT)
+        out = process.stdout.read()
+        assert process.wait(60) == (4 if more else 0)
+    about = out[out.index("About the capture") :]
+    assert f"error  {cable[0]}: the interface has gone away, " in about
+
+
+@needs_root
+def test_all_of_several_interfaces_that_go_away_end_it(cable):
+    told: list[str] = []
+    with analyzer.live(cable, tell=told.append) as session:
+        session.ready.wait(120)
+        subprocess.run(["ip", "link", "del", cable[0]], check=True)
+        with pytest.raises(analyzer.InterfaceError, match=f"{cable[0]}, {cable[1]}: the interfaces have gone away"):
+            session.wait(60)
+    assert [line.partition(":")[0] for line in told] == list(cable)
+    assert [damage.file for damage in session.analysis().capture.damage] == list(cable)
+    assert not session.analysis().capture.whole
+
+
+@needs_root
+def test_an_interface_that_goes_away_stands_on_the_screen(cable, terminal):
+    pytest.importorskip("textual", reason="the live screen needs Textual")
+    shown = terminal("-i", cable[0], "-i", "lo", "--strict")
+    shown.until(b"dropped by the kernel")
+    subprocess.run(["ip", "link", "del", cable[0]], check=True)
+    shown.until(f"{cable[0]}: the interface has gone away".encode())
+    shown.press(b"q")
+    assert shown.end() == 4
+
+
 @needs_root
 @pytest.mark.parametrize("saved", ["--save", "-w"])
 def test_a_hang_up_ends_it_in_order(server, tmp_path, saved):

@@ -16,7 +16,7 @@ from analyzer.capture.backlog import Backlog, Packets
 from analyzer.capture.bpf import Filter
 from analyzer.capture.interfaces import InterfaceTable
 from analyzer.capture.raw_reads import RawReads
-from analyzer.capture.records import CaptureInfo, Interface, Records
+from analyzer.capture.records import CaptureInfo, Damage, Interface, Records
 from analyzer.capture.ring import PacketRing
 from analyzer.capture.sniffer import ANY, Sniffer, capture_filter, interface_names, those_here
 from analyzer.capture.writer import CaptureWriter, Target
@@ -24,7 +24,7 @@ from analyzer.errors import CaptureError, InterfaceError
 from analyzer.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 
 #: Longest packet taken, as tcpdump's default snap length.
@@ -33,6 +33,8 @@ SNAP_LENGTH = 262144
 _KERNEL_BUFFER = 64 * 1024 * 1024
 #: The longest that an empty batch waits for a packet.
 _IDLE_S = 0.1
+#: So often somebody looks whether the interfaces are there still.
+_LOOK_S = 0.5
 #: The backlog takes no more than this part of the machine's memory.
 _SHARE = 1 / 4
 
@@ -55,6 +57,8 @@ class LiveSource:
         Bytes to keep of each packet; 0 for all.
     write
         Write all that comes to a file, too.
+    tell
+        Told at once, in a sentence, that one of several interfaces has gone away; by whoever takes the batches.
     ring
         Whether to ask for the kernel's ring.
 
@@ -83,12 +87,14 @@ class LiveSource:
         snap_length: int = 0,
         write: Target | None = None,
         settings: Settings | None = None,
+        tell: Callable[[str], object] | None = None,
         ring: bool = True,
     ) -> None:
         self._settings = settings or Settings()
         names = [interface] if isinstance(interface, str) else list(interface)
         self._names, self._name = names, ", ".join(names)
         self._left = count
+        self._tell, self._began_s, self._looked_s = tell, time.monotonic(), 0.0
         expression = capture_filter(port, bpf)
         self._sniffer = Sniffer(names, expression)
         self._filter = Filter(expression) if expression and self._sniffer.late_filter else None
@@ -152,7 +158,7 @@ class LiveSource:
         Raises
         ------
         InterfaceError
-            The interface has gone away; what came before has been handed on.
+            The interface has gone away, or all of several have; what came before has been handed on.
         """
         room = self._settings.batch_records
         numbers = np.arange(1, room + 1)
@@ -165,6 +171,9 @@ class LiveSource:
                 self.info.ended_ns = self._backlog.ended_ns
                 return
             slab, begin, count = taken
+            self._look()
+            if not count and not self._sniffer.left:
+                raise InterfaceError(f"{self._name}: the interfaces have gone away. Those here now: {those_here()}.")
             if not count:  # for longer than the kernel keeps a packet to itself: up to then none has come
                 self.info.ended_ns = asked_ns
             self.info.kernel_drops = self._backlog.drops
@@ -189,6 +198,18 @@ class LiveSource:
         self.info.bytes += int(records.captured[:looked_at].sum(dtype=np.int64))
         self.info.filtered_out += looked_at - len(wanted.frame)
         return wanted
+
+    def _look(self) -> None:
+        """Note which of several interfaces have gone away; the others go on."""
+        now_s = time.monotonic()
+        if now_s - self._looked_s < _LOOK_S:
+            return
+        self._looked_s = now_s
+        for name in self._sniffer.gone():
+            what = f"the interface has gone away, {now_s - self._began_s:.0f} s after the beginning"
+            self.info.damage.append(Damage(name, None, what))
+            if self._tell is not None:
+                self._tell(f"{name}: {what}" + ("; the others go on" if self._sniffer.left else ""))
 
     def _failed(self, error: OSError) -> None:
         """Say what has ended the reading, if anything did: an interface that is merely down may come back."""

@@ -48,11 +48,16 @@ class Interface:
 
 @dataclasses.dataclass(slots=True)
 class Damage:
-    """A place where a file stopped being readable. All whole records before it were read."""
+    """A place where a file, or an interface, stopped being readable. All whole records before it were read."""
 
-    file: str
-    offset: int  #: byte offset in the (decompressed) file
+    file: str  #: live: the interface
+    offset: int | None  #: byte offset in the (decompressed) file; None of an interface
     what: str  #: one sentence: what is wrong there
+
+    @property
+    def where(self) -> str:
+        """Where it is, for people."""
+        return self.file if self.offset is None else f"{self.file}, byte {self.offset:,}"
 
 
 @dataclasses.dataclass(slots=True)

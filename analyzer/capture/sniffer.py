@@ -105,6 +105,7 @@ class Sniffer:
         self.cooked = len(interfaces) != 1 or ANY in interfaces
         self.link = SLL2 if self.cooked else _LINKS[next(iter(kinds.values()))]
         self.only = () if ANY in interfaces else tuple(socket.if_nametoindex(name) for name in kinds)
+        self._numbers = dict(zip(kinds, self.only, strict=False))
         self.late_filter = False
         name = ", ".join(interfaces)
         if expression:  # before anything is opened
@@ -119,6 +120,18 @@ class Sniffer:
             with contextlib.suppress(OSError):  # an old kernel: whoever reads drops them too
                 self.socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
 
+    def gone(self) -> list[str]:
+        """Name those of several interfaces that are not there any more, each once; the socket, bound to none, does not tell."""
+        names = [name for name, number in self._numbers.items() if not _exists(number)]
+        for name in names:
+            del self._numbers[name]
+        return names
+
+    @property
+    def left(self) -> bool:
+        """Whether any interface is there still, as far as ``gone`` has looked."""
+        return not self.only or bool(self._numbers)
+
     def refuse(self) -> None:
         """Let no more packets come: what has come stays to be read."""
         with contextlib.suppress(OSError):
@@ -127,6 +140,14 @@ class Sniffer:
     def close(self) -> None:
         """Close the socket."""
         self._scapy.close()
+
+
+def _exists(number: int) -> bool:
+    try:
+        socket.if_indextoname(number)
+    except OSError:
+        return False
+    return True
 
 
 def _arphrd(interface: str) -> int:

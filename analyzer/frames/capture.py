@@ -75,7 +75,9 @@ class Capture:
     disordered: int  #: how often it went back by less, as several queues or processors make it
     one_direction: int  #: connections of which one direction was captured
     filtered: tuple[str, ...]  #: what the capture looks filtered for; see ``frames.quality.filters``
-    damage: tuple[Damage, ...]  #: where a file stopped being readable; all before it was read
+    damage: tuple[
+        Damage, ...
+    ]  #: where a file, or one of several interfaces, stopped being readable; all before it was read
     kernel_drops: int | None  #: packets that the kernel had no room for: live, or as pcapng or snoop has counted them
     interface_drops: int | None  #: packets that the interface or its driver lost, where pcapng has counted them
     timeless: int  #: records without a time of their own (pcapng's simple packets): they have the previous one's
@@ -96,7 +98,7 @@ class Capture:
 
     @property
     def whole(self) -> bool:
-        """Whether every file could be read to its end."""
+        """Whether every file, and every interface, could be read to its end."""
         return not self.damage
 
     @property
@@ -153,7 +155,7 @@ def _said(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, Damage):
-        return f"{value.file}, byte {value.offset:,}: {value.what}"
+        return f"{value.where}: {value.what}"
     if isinstance(value, Comment):
         return value.text
     if isinstance(value, dict):

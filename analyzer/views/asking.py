@@ -37,6 +37,8 @@ class Watched(Protocol):
     def running(self) -> bool: ...  # noqa: D102
     @property
     def remark(self) -> str: ...  # noqa: D102
+    @property
+    def damage(self) -> list[str]: ...  # noqa: D102
     def standing(self, follower: Follower) -> Standing: ...  # noqa: D102
     def one_flow(self, number: int, last: int = ...) -> OneFlow: ...  # noqa: D102
     def sockets(self) -> pd.DataFrame: ...  # noqa: D102

@@ -261,10 +261,10 @@ def _end_line(name: str, end: End, width: int) -> Line:
 # ---------------------------------------------------------------------------------------------------------- anomalies
 
 
-def anomalies(newest: list[Newest], remark: str, width: int, height: int) -> list[Line]:
-    """Write the newest warnings and errors; where there are none, what the kernel did not tell, and why."""
-    lines: list[Line] = []
-    for it in newest[:height]:
+def anomalies(newest: list[Newest], damage: list[str], remark: str, width: int, height: int) -> list[Line]:
+    """Write what is lost, and the newest warnings and errors; where there are none, what the kernel did not tell, and why."""
+    lines = [filled([(printable("; ".join(reversed(damage))), "error")], width)] if damage else []
+    for it in newest[: height - len(lines)]:
         clock = time.strftime("%H:%M:%S", time.localtime(it.at.timestamp()))
         where = "" if it.number is None else f" flow {it.number}"
         times = f" x{it.times}" if it.times > 1 else ""

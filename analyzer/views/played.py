@@ -51,6 +51,7 @@ class Played:
         self.running = True
         self.records = 0
         self.remark = ""
+        self.damage: list[str] = []
         self.drops: int | None = 0
         self._next = next(self._batches, None)
         self.start = self._time()

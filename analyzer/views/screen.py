@@ -219,7 +219,9 @@ class LiveScreen(App[None]):
         if parts["anomalies"].display:
             some = 2 if height < _LOW else 5
             parts["anomalies"].styles.height = some
-            parts["anomalies"].put(panes.anomalies(self.board.newest.first(some), self._session.remark, width, some))
+            session = self._session
+            said = panes.anomalies(self.board.newest.first(some), session.damage, session.remark, width, some)
+            parts["anomalies"].put(said)
             left -= some
         self._list(max(1, left))
         traffic = panes.Traffic(self._where, self._records, self._rate, self._session.drops, self.paused, self._waiting)

@@ -129,7 +129,7 @@ def test_what_is_about_the_capture_is_said_there_and_not_blamed_on_the_network()
     assert found.troubles == ()
     said = "\n".join(f"{remark.severity}: {remark.text}" for remark in found.remarks)
     for phrase in (
-        "error: a.pcap, byte 1234: the file ends",
+        "error: a.pcap, byte 1,234: the file ends",
         "error: the kernel dropped 17 packets",
         "warning: 5,000 bytes acknowledged that the capture never saw: it lost at least 4 packets (first at frame 5)",
         "note: looks filtered: only TCP port 80",
