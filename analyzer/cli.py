@@ -271,7 +271,11 @@ def anomalies(request: Request) -> None:
 @click.option("--port", type=click.IntRange(0, 65535), help="Only connections with this port at either end.")
 @COPIES
 @click.option("--strict", is_flag=True, help="Exit 4 if one of several interfaces has gone away.")
-@click.option("--plain", is_flag=True, help="A line a segment; without a terminal, or without Textual, so anyway.")
+@click.option(
+    "--plain",
+    is_flag=True,
+    help="A line a segment; where stdin, stdout or stderr is no terminal, or without Textual, so anyway.",
+)
 @click.option("--color", type=click.Choice(["auto", "always", "never"]), default="auto", show_default=True)
 @click.argument("words", nargs=-1, metavar="[BPF...]")
 @click.pass_obj

@@ -126,8 +126,12 @@ def where_words(interfaces: tuple[str, ...], port: int | None, bpf: str | None) 
 
 
 def live_screen() -> Callable[..., None] | None:
-    """Return what shows a session on the full screen; None where lines are all that can be shown."""
-    if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM") == "dumb":
+    """Return what shows a session on the full screen; None where lines are all that can be shown.
+
+    Textual draws on stderr: where that goes to a file, the screen would.
+    """
+    streams = (sys.stdin, sys.stdout, sys.stderr)
+    if not all(stream.isatty() for stream in streams) or os.environ.get("TERM") == "dumb":
         return None
     try:
         import textual  # noqa: F401

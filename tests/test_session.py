@@ -14,6 +14,7 @@ import sys
 import termios
 import threading
 import time
+from typing import IO, Any
 
 import pytest
 
@@ -149,12 +150,12 @@ def test_the_command_prints_lines_and_ends_with_the_summary(server):
 class Terminal:
     """The command on a terminal of 24 lines by 80 cells, as ssh gives one."""
 
-    def __init__(self, *words: str, **environment: str) -> None:
+    def __init__(self, *words: str, stderr: IO[bytes] | None = None, **environment: str) -> None:
         inner, outer = pty.openpty()[::-1]
         fcntl.ioctl(inner, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         command = [sys.executable, "-m", "analyzer", "live", *words]
         self.process = subprocess.Popen(
-            command, stdin=inner, stdout=inner, stderr=inner, start_new_session=True,
+            command, stdin=inner, stdout=inner, stderr=stderr or inner, start_new_session=True,
             env={**os.environ, "TERM": "xterm-256color", **environment},
         )  # fmt: skip
         os.close(inner)
@@ -183,8 +184,8 @@ def terminal():
     """Makes terminals; what still runs is ended."""
     made = []
 
-    def make(*words: str, **environment: str) -> Terminal:
-        made.append(Terminal(*words, **environment))
+    def make(*words: str, **how: Any) -> Terminal:
+        made.append(Terminal(*words, **how))
         return made[-1]
 
     yield make
@@ -264,6 +265,18 @@ def test_lines_where_there_can_be_no_screen(server, terminal, tmp_path, why):
     assert b"\x1b[?1049h" not in shown.said
     told = b"pip install 'tcp-handshake-analyzer[screen]'" in shown.said
     assert told == (why == "no Textual")
+
+
+@needs_root
+def test_lines_where_stderr_goes_to_a_file(server, terminal, tmp_path):
+    """Textual draws on stderr: the terminal would stay blank, and the file be full of it."""
+    with open(tmp_path / "err.log", "wb") as log:
+        shown = terminal("-i", "lo", "--port", str(server), "-c", "5", "--color", "never", stderr=log)
+    until(lambda: b"listening on lo" in (tmp_path / "err.log").read_bytes(), 120)
+    talk(server)
+    assert shown.end() == 0
+    assert b"Flags [S.]" in shown.said
+    assert b"\x1b" not in (tmp_path / "err.log").read_bytes()
 
 
 @needs_root
