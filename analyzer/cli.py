@@ -151,8 +151,9 @@ def commands() -> None:
     """Read packet captures; say in which TCP state both ends of every connection are, and how that is known.
 
     CAPTURE is a pcap, pcapng or snoop file, plain or in gzip, zstd, xz or lz4; a folder of them, or a pattern; text that
-    tcpdump printed; or - for a pipe (tcpdump -w - | analyzer read -). Several captures are read as one. What follows them
-    is a capture filter in tcpdump's language; -- separates the two where a file has the name of a filter's word.
+    tcpdump printed; - for a pipe (tcpdump -w - | analyzer read -); or a folder that --save made. Several captures are read
+    as one. What follows them is a capture filter in tcpdump's language; -- separates the two where a file has the name of
+    a filter's word.
 
     Exit codes: 0 analysed, 1 run-time error, 2 usage, 3 --fail-on matched, 4 --strict and the input was damaged.
     """
@@ -160,7 +161,9 @@ def commands() -> None:
 
 @commands.command()
 @about_captures
-@click.option("--save", metavar="FOLDER", help="Keep all frames there, as Parquet (analyzer.load reads them).")
+@click.option(
+    "--save", metavar="FOLDER", help="Keep all frames there, as Parquet: a CAPTURE for later (analyzer.load)."
+)
 def read(request: Request, save: str | None) -> None:
     """Answer the first questions about captures, on one screen."""
     analysis = analysed(request)

@@ -124,6 +124,8 @@ def analysed(request: Request) -> Analysis:
                 if progress:
                     progress(None, session.records)
         return chosen_part(request, session.analysis())
+    if (saved := _saved(request)) is not None:
+        return chosen_part(request, saved)
     with stopped_by_interrupt(request) as stoppable, Progress() as progress:
         from analyzer.analysis import read_source
         from analyzer.decode.text_source import open_source
@@ -166,6 +168,22 @@ def stopped_by_interrupt(request: Request) -> Iterator[Callable[[Source], Source
             if stopped:  # before anything came
                 raise KeyboardInterrupt from error
             raise
+
+
+def _saved(request: Request) -> Analysis | None:
+    """What an analysis or a session saved, where a folder of that is named: its frames as they are."""
+    from analyzer.frames import store
+
+    folder = request.captures[0]
+    if len(request.captures) > 1 or not store.is_saved(folder):
+        return None
+    if request.bpf or request.display_filter or request.copies:
+        raise click.UsageError(
+            f"{folder}: saved frames are not analysed again: --port and --flow choose of them; no filter, -Y or --copies"
+        )
+    from analyzer.analysis import load
+
+    return load(folder).select(port=request.port)
 
 
 def following(request: Request) -> LiveSession:

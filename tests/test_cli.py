@@ -166,6 +166,22 @@ def test_save_keeps_all_frames(main, tmp_path):
     assert analyzer.load(tmp_path / "kept").summary() == analyzer.read(LIFE).summary()
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_saved_frames_are_a_capture_too(main, tmp_path, command):
+    """They say what the capture said, without being analysed again."""
+    assert main("read", LIFE, "--save", tmp_path / "kept")[0] == 0
+    assert main(command, tmp_path / "kept", "--format", "json") == main(command, LIFE, "--format", "json")
+    code, _, err = main(command, tmp_path / "kept", "tcp port 80")
+    assert (code, "saved frames are not analysed again" in err) == (2, True)
+
+
+def test_saved_frames_have_no_packets(main, tmp_path):
+    assert main("read", LIFE, "--save", tmp_path / "kept")[0] == 0
+    for words in (["packets", "--format", "tcpdump"], ["verify"], ["read", LIFE]):
+        code, _, err = main(*words, tmp_path / "kept")
+        assert (code, "saved frames, and no packets to read: analyzer.load() opens them" in err) == (1, True)
+
+
 def test_a_pipe_from_tcpdump(main):
     with LIFE.open("rb") as stream:
         done = run("flows", "-", "--format", "csv", stdin=stream)

@@ -69,6 +69,8 @@ def expand(path: str) -> list[str]:
             f"{path}: the folder cannot be read ({error.strerror}). Try sudo, or name the files."
         ) from error
     found = [one for one in sorted(entries, key=natural) if is_capture(one)]
+    if not found and os.path.exists(os.path.join(path, "capture.json")):
+        raise CaptureError(f"{path}: saved frames, and no packets to read: analyzer.load() opens them.")
     if not found:
         raise CaptureError(
             f"{path}: no captures in this folder ({len(entries)} other files). Name one that holds pcap or pcapng."

@@ -164,6 +164,12 @@ def _describe(
     partial.replace(target / "capture.json")
 
 
+def is_saved(folder: str | os.PathLike[str]) -> bool:
+    """Whether a folder looks like what ``save`` wrote; whether it is whole, ``load`` says."""
+    target = pathlib.Path(folder)
+    return (target / "capture.json").is_file() and (target / "packets").is_dir()
+
+
 def load(folder: str | os.PathLike[str]) -> Saved:
     """Read what ``save`` wrote.
 
