@@ -9,10 +9,13 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import logging
+import os
 import pathlib
 import re
+import shlex
 import socket
 import struct
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -224,7 +227,7 @@ def _opened(name: str, expression: str | None, opening: Callable[[], Any]) -> An
         raise PermissionDenied(
             f"{name}: this user may not sniff. Three ways out: "
             f"sudo tcpdump -i {name} -w - | analyzer read -   or   sudo analyzer live -i {name}   or, once, "
-            "sudo setcap cap_net_raw,cap_net_admin+ep $(readlink -f $(command -v python3))"
+            f"sudo setcap cap_net_raw,cap_net_admin+ep {shlex.quote(os.path.realpath(sys.executable))}"
         ) from error
     except Scapy_Exception as error:
         raise FilterError(f"capture filter '{expression}': {error}.") from error

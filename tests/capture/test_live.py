@@ -7,6 +7,7 @@ import os
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -242,8 +243,12 @@ def test_a_bad_filter_before_anything_is_opened(monkeypatch: pytest.MonkeyPatch)
         LiveSource("lo", port=70000)
 
 
-def test_without_the_privilege() -> None:
+def test_without_the_privilege(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It names the very program that runs, as a virtual environment's link has it: the path's python3 may be a script."""
     import scapy.arch.linux  # noqa: F401  # while it can still be read
 
-    with unprivileged(), pytest.raises(PermissionDenied, match=r"tcpdump -i lo -w - \| analyzer read -.*sudo.*setcap"):
+    monkeypatch.setattr(sys, "executable", "/bin/sh")  # a link on most systems, and to be read by anybody
+    said = r"tcpdump -i lo -w - \| analyzer read -.*sudo.*setcap"
+    with unprivileged(), pytest.raises(PermissionDenied, match=said) as refused:
         LiveSource("lo")
+    assert str(refused.value).split()[-1] == os.path.realpath("/bin/sh")
