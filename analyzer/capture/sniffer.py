@@ -54,8 +54,8 @@ def interface_names() -> list[str]:
 
 
 def those_here() -> str:
-    """The interfaces of this host, to be shown."""
-    return ", ".join(interface_names()) or "none"
+    """What can be named here, to be shown."""
+    return ", ".join([*interface_names(), ANY])
 
 
 def capture_filter(port: int | None, bpf: str | None) -> str | None:
