@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from analyzer.frames import schema
 from analyzer.frames.capture import Capture, describe
 from analyzer.frames.store import STORED
+from analyzer.ports import asked_port
 from analyzer.settings import Copies, Settings
 
 # pandas is imported where it is needed: while a capture is read, its half second passes beside the kernels.
@@ -130,7 +131,7 @@ class Analysis:
         Raises
         ------
         ValueError
-            If freq is no duration, or ``"local"`` is asked for and the capture does not tell.
+            If freq is no duration, there is no such port, or ``"local"`` is asked for and the capture does not tell.
         """
         from analyzer.frames.state_counts import state_counts
 
@@ -182,7 +183,13 @@ class Analysis:
         return store.save(folder, self.frames, self.capture, self.local_addresses, self.settings)
 
     def select(self, *, flow: int | None = None, port: int | None = None) -> Analysis:
-        """Return the part that is about one connection, or about connections with this port; numbers stay."""
+        """Return the part that is about one connection, or about connections with this port; numbers stay.
+
+        Raises
+        ------
+        ValueError
+            If there is no such port.
+        """
         if flow is None and port is None:
             return self
         chosen: Any = self.flows.index.to_numpy() if port is None else self._on_port(port)
@@ -236,7 +243,7 @@ class Analysis:
         return (host,) if isinstance(host, str) else tuple(host)
 
     def _on_port(self, port: int | None) -> Any:
-        if port is None:
+        if asked_port(port) is None:
             return None
         either = (self.flows["client_port"] == port) | (self.flows["server_port"] == port)
         return self.flows.index[either].to_numpy()
@@ -388,6 +395,8 @@ def read(
         If libpcap does not compile the filter, or tshark does not know the display filter.
     MissingDependency
         If tshark is asked for and not installed.
+    ValueError
+        If there is no such port, or ``copies`` is another word.
 
     Examples
     --------
@@ -399,8 +408,7 @@ def read(
 
     if copies not in (None, "mark", "keep", "drop"):
         raise ValueError(f"copies={copies!r}: it is 'mark', 'keep' or 'drop'")
-    if port is not None and port not in range(65536):
-        raise ValueError(f"port={port!r}: it is a number from 0 to 65535")
+    port = asked_port(port)
     settings = settings or Settings()
     if copies is not None:
         settings = dataclasses.replace(settings, copies=copies)

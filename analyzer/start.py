@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from analyzer.ports import asked_port
 from analyzer.session import LiveSession
 from analyzer.settings import Settings
 
@@ -74,6 +75,8 @@ def live(
         If the file cannot be written.
     StoreError
         If something is in the folder to save to, an earlier session too, or it cannot be written.
+    ValueError
+        If there is no such port.
     """
     from analyzer.capture.live import LiveSource
     from analyzer.capture.writer import Target
@@ -130,8 +133,11 @@ def follow(
     ------
     CaptureError
         If it is missing, a pipe (which is read as it comes anyway) or text.
+    ValueError
+        If there is no such port.
     """
     from analyzer.decode.text_source import open_source
 
+    port = asked_port(port)
     settings = settings or Settings()
     return LiveSession(open_source(paths, bpf=bpf, follow=True, settings=settings), settings, port)

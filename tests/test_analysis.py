@@ -103,10 +103,22 @@ def test_an_unknown_wish_for_copies_is_refused_not_ignored():
         analyzer.read(LIFE, copies="forget")
 
 
-@pytest.mark.parametrize("port", [65536, -1, "https"])
-def test_a_port_that_there_cannot_be_is_refused_not_empty(port):
-    with pytest.raises(ValueError, match="a number from 0 to 65535"):
-        analyzer.read(LIFE, port=port)
+@pytest.mark.parametrize("port", [65536, -1, "https", "80"])
+def test_a_port_that_there_cannot_be_is_refused_not_empty(many, port):
+    """By everybody who is asked for one, before anything is read or opened."""
+    asked = (
+        lambda: analyzer.read(LIFE, port=port),
+        lambda: analyzer.follow(LIFE, port=port),
+        lambda: analyzer.live("lo", port=port),
+        lambda: analyzer.sockets(port),
+        lambda: analyzer.socket_states(port),
+        lambda: many.select(port=port),
+        lambda: many.state_counts(port=port),
+        lambda: many.states_at(many.capture.first, port=port),
+    )
+    for ask in asked:
+        with pytest.raises(ValueError, match=f"port={port!r}: it is a number from 0 to 65535"):
+            ask()
 
 
 def test_settings_are_used_and_kept():

@@ -18,7 +18,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 NAMES = [str(path.relative_to(PACKAGE)) for path in MODULES]
 
 ORDER = (
-    "errors", "settings", "kernel", "capture", "decode", "flows", "tracker", "frames", "host", "peers", "diagnosis",
+    "errors", "settings", "ports", "kernel", "capture", "decode", "flows", "tracker", "frames", "host", "peers", "diagnosis",
     "views", "fleet", "analysis", "session", "start", "command_words", "request", "host_commands", "live_options",
     "live_lines", "peer_commands", "cli", "__main__",
 )  # fmt: skip

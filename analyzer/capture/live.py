@@ -74,6 +74,8 @@ class LiveSource:
         scapy or libpcap is missing.
     CaptureError
         The file cannot be written.
+    ValueError
+        There is no such port.
     """
 
     def __init__(

@@ -21,6 +21,7 @@ from typing import Any
 
 from analyzer.capture.bpf import compile_filter
 from analyzer.errors import FilterError, InterfaceError, MissingDependency, PermissionDenied
+from analyzer.ports import asked_port
 
 ANY = "any"
 ETHERNET, RAW, SLL2 = 1, 101, 276
@@ -63,14 +64,12 @@ def capture_filter(port: int | None, bpf: str | None) -> str | None:
 
     Raises
     ------
-    FilterError
+    ValueError
         There is no such port.
     """
     bpf = bpf.strip() if bpf else None
-    if port is None:
+    if asked_port(port) is None:
         return bpf or None
-    if not 0 <= port <= 65535:
-        raise FilterError(f"port {port}: ports go from 0 to 65535.")
     return f"tcp port {port}" + (f" and ({bpf})" if bpf else "")
 
 

@@ -18,6 +18,7 @@ from analyzer.frames import schema
 from analyzer.frames import vocabulary as v
 from analyzer.frames.host_schema import CONGESTION_STATES, FAMILIES, SHUTDOWNS, TCP_INFO, TIMERS
 from analyzer.host import portable, processes, sock_diag
+from analyzer.ports import asked_port
 
 if TYPE_CHECKING:
     from analyzer.frames.declared import Column
@@ -79,6 +80,8 @@ def sockets(port: int | None = None) -> pd.DataFrame:
     ------
     HostError
         If the system does not list its sockets.
+    ValueError
+        If there is no such port.
 
     Examples
     --------
@@ -101,6 +104,11 @@ def socket_states(port: int | None = None) -> pd.DataFrame:
     -------
     DataFrame
         One row per state that occurs; CLOSED, a socket that is bound and no more, is not counted.
+
+    Raises
+    ------
+    ValueError
+        If there is no such port.
     """
     here = _asked(port, who=False)
     here = here[~here["state"].isin(UNCOUNTED)]
@@ -135,6 +143,7 @@ def limits(frame: pd.DataFrame) -> tuple[str, ...]:
 
 def _asked(port: int | None, *, who: bool) -> pd.DataFrame:
     """Ask the kernel, else psutil; who: whether to look for the processes, which takes as long as all the rest."""
+    port = asked_port(port)
     try:
         answer = sock_diag.ask()
     except HostError:

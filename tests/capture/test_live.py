@@ -239,7 +239,7 @@ def test_a_bad_filter_before_anything_is_opened(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("analyzer.capture.sniffer._opened", opened)
     with pytest.raises(FilterError, match="syntax error"):
         LiveSource("lo", bpf="tcp port")
-    with pytest.raises(FilterError, match="65535"):
+    with pytest.raises(ValueError, match="65535"):
         LiveSource("lo", port=70000)
 
 
