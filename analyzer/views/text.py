@@ -6,6 +6,7 @@ Names in captures (interfaces, files) are other people's data: they go through `
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,10 @@ FLOWS_SHOWN = 8
 
 ROWS_SHOWN = 10
 """Rows of one answer before the rest is only counted."""
+
+
+_LEAST_BROKEN = 28
+"""Columns that a cell must have to be broken within them."""
 
 
 def paint(text: str, style: str, color: bool) -> str:
@@ -83,7 +88,7 @@ def summary(answers: Answers, capture: Capture, flows: pd.DataFrame, *, color: b
     color : bool
         Whether to colour for a terminal.
     width : int
-        Columns; longer lines are cut.
+        Columns; longer lines are broken.
     """
     sections = [
         _head(answers, capture),
@@ -101,14 +106,24 @@ def summary(answers: Answers, capture: Capture, flows: pd.DataFrame, *, color: b
         if lines:
             lines.append("")
         title, *rest = section
-        lines.append(paint(fit(printable(title), width), "title", color))
-        lines += [_coloured(fit(printable(line), width), color) for line in rest]
+        lines += [paint(line, "title", color) for line in folded(printable(title), width)]
+        for line in rest:
+            first, *others = folded(printable(line), width)
+            lines += [_coloured(first, color), *others]
     return "\n".join(lines)
 
 
-def fit(line: str, width: int) -> str:
-    """Cut a line that is too long, and show that it was cut."""
-    return line if len(line) <= width else line[: max(0, width - 1)] + "…"
+def folded(line: str, width: int) -> list[str]:
+    """Break a line that is too long: within its last cell, under itself; where that has no room, before it."""
+    if len(line) <= width:
+        return [line]
+    begin = len(line) - len(line.lstrip())
+    cells = line[begin:].rstrip().rpartition("  ")  # they are two blanks apart
+    under = len(line.rstrip()) - len(cells[2])
+    if cells[0] and under > width - _LEAST_BROKEN:
+        return folded(" " * begin + cells[0].rstrip(), width) + folded(" " * (begin + 4) + cells[2], width)
+    indent = under if cells[0] else begin + 2
+    return textwrap.wrap(line, width, subsequent_indent=" " * indent, break_on_hyphens=False)
 
 
 def _coloured(line: str, color: bool) -> str:

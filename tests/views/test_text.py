@@ -40,9 +40,24 @@ def test_the_screen_answers_the_first_questions():
 
 @pytest.mark.parametrize("width", [60, 80, 100])
 def test_it_fits_the_width(width):
-    said = analysis(files=("x" * 200,)).summary(width=width)
+    """Nothing is cut: what is too long is broken."""
+    shown = analysis(files=("x" * 200,), bpf="tcp port 80 and host 10.0.0.1 " * 5)
+    said = shown.summary(width=width)
     assert max(map(len, said.splitlines())) <= width
-    assert "…" in said
+    assert "".join(said.split()) == "".join(shown.summary(width=1000).split())
+
+
+def test_an_explanation_is_broken_under_itself():
+    line = "  warning  1  reset  in 1 connection  frame 3  the connection was torn down by a reset"
+    assert text.folded(line, 80) == [
+        "  warning  1  reset  in 1 connection  frame 3  the connection was torn down by a",
+        "                                               reset",
+    ]
+    assert text.folded(line, 60) == [
+        "  warning  1  reset  in 1 connection  frame 3",
+        "      the connection was torn down by a reset",
+    ]
+    assert text.folded("  one sentence, which has no cells", 20) == ["  one sentence,", "    which has no", "    cells"]
 
 
 def test_it_fits_one_screen_however_much_there_is():
@@ -53,7 +68,7 @@ def test_it_fits_one_screen_however_much_there_is():
     kinds = schema.column("anomalies", "kind").vocabulary
     frames["anomalies"] = made.frame("anomalies", [{"kind": kind, "severity": "note", "frame": 1} for kind in kinds])
     skipped = {f"reason {i}": i for i in range(50)}
-    said = Analysis(frames, made.capture(skipped=skipped)).summary().splitlines()
+    said = Analysis(frames, made.capture(skipped=skipped)).summary(width=160).splitlines()
     assert len(said) <= 50
     assert any("290 more groups" in line for line in said)
 
