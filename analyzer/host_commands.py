@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from analyzer.views.terminal import FORMATS, Output, chosen_format, colored, talk, write_lines
+from analyzer.views.terminal import FORMATS, Output, chosen_format, colored, talk, width, write_lines
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +98,7 @@ def sockstat(
     """Print socket totals every INTERVAL seconds, COUNT times, as sar -n SOCK, and the TCP counters that move.
 
     Without COUNT until Ctrl-C; without both, once over a second. Counters are increases a second, each with what it
-    means; docs/counters.md has them all.
+    means; docs/counters.md has them all. A narrow terminal gets fewer totals; the other formats have them all.
     """
     form = chosen_format("json" if as_json else form, output)
     painted = colored(color, output)
@@ -112,7 +112,7 @@ def sockstat(
     from analyzer.views import rows as written
     from analyzer.views.sockets import SockstatLines
 
-    lines = SockstatLines(painted)
+    lines = SockstatLines(painted, width() if output is None else 160)
     said: list[pd.DataFrame] = []
     before = None
     with Output(output) as out:
@@ -152,7 +152,7 @@ def _print_totals(form: str, output: str | None, color: bool) -> None:
     frame = counters()
     with Output(output) as out:
         if form == "table":
-            write_lines(counter_lines(frame, color), out)
+            write_lines(counter_lines(frame, color, width() if output is None else 160), out)
         else:
             rows.write("counters", frame, form, out)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from analyzer.frames.kernel_counters import CATALOGUE
 from analyzer.views.printable import printable
-from analyzer.views.text import align, paint, seconds
+from analyzer.views.text import align, folded, paint, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +27,13 @@ SAR: dict[str, str] = {
     "PassiveOpens": "passive/s", "RetransSegs": "retrans/s",
 }  # fmt: skip
 """The columns of a line of sockstat: sar's names, as far as sar has them."""
+
+_SARS_CELL, _SARS_TIME = 10, 10
+_CELL, _TIME = 7, 9
+"""Columns of a cell with the blank before it, and of the time: sar's, and the fewest that do."""
+
+_LEFT_OUT = ("raw", "fragments", "udp", "tcp6", "orphans", "sockets_used")
+"""What a narrow terminal has no room for, in this order."""
 
 _EVERYDAY = {"InSegs", "OutSegs", "ActiveOpens", "PassiveOpens", "RetransSegs"}
 """Counters that move on every busy host, or stand in the line already."""
@@ -92,23 +99,41 @@ def _process(row: dict[Any, Any]) -> str:
 
 
 class SockstatLines:
-    """Turns rows of ``sockstat`` into lines as sar prints them, and under each the counters that moved, explained."""
+    """Turns rows of ``sockstat`` into lines as sar prints them, and under each the counters that moved, explained.
 
-    def __init__(self, color: bool = False) -> None:
-        self._color = color
+    Parameters
+    ----------
+    color : bool
+        Whether to colour for a terminal.
+    width : int
+        Columns to fill; where sar's do not fit, they stand closer, and then some are left out.
+    """
+
+    def __init__(self, color: bool = False, width: int = 160) -> None:
+        self._color, self._width = color, width
         self._rows: list[pd.DataFrame] = []
+        self._time, self._cells = _SARS_TIME, dict.fromkeys(SAR, _SARS_CELL)
+        if self._needs() > width:
+            self._time, self._cells = _TIME, {name: max(_CELL, len(head) + 1) for name, head in SAR.items()}
+        for name in _LEFT_OUT:
+            if self._needs() > width:
+                del self._cells[name]
+
+    def _needs(self) -> int:
+        return self._time + sum(self._cells.values())
 
     def of(self, row: pd.DataFrame) -> Iterator[str]:
         """Yield the lines of one row, the heads before every twentieth."""
         if len(self._rows) % _ROWS_A_HEAD == 0:
-            yield paint(self._line("time", list(SAR.values())), "title", self._color)
+            yield paint(self._line("time", SAR), "title", self._color)
         self._rows.append(row[list(SAR)])
         said = row.iloc[0]
         clock = said["time"].tz_convert(_zone()).strftime("%H:%M:%S")
-        yield self._line(clock, [_figure(name, said[name]) for name in SAR])
+        yield self._line(clock, {name: _figure(name, said[name]) for name in SAR})
         for counter in CATALOGUE:
             if counter.name not in _EVERYDAY and said[counter.name] > 0:
-                yield f"{'':10}{said[counter.name]:>10.2f}/s {counter.name:24} {counter.meaning}"
+                moved = f"{'':{self._time}}{said[counter.name]:>10.2f}/s {counter.name:24}  {counter.meaning}"
+                yield from folded(moved, self._width)
 
     def average(self) -> Iterator[str]:
         """Yield sar's last line, where there were several rows."""
@@ -116,11 +141,10 @@ class SockstatLines:
             import pandas as pd
 
             means = pd.concat(self._rows).astype("float64").mean()
-            yield self._line("Average:", [_figure(name, means[name]) for name in SAR])
+            yield self._line("Average:", {name: _figure(name, means[name]) for name in SAR})
 
-    @staticmethod
-    def _line(first: str, cells: list[str]) -> str:
-        return f"{first:10}" + "".join(f"{cell:>10}" for cell in cells)
+    def _line(self, first: str, cells: dict[str, str]) -> str:
+        return f"{first:{self._time}}" + "".join(f" {cells[name]:>{cell - 1}}" for name, cell in self._cells.items())
 
 
 def _figure(name: str, value: Any) -> str:
@@ -136,11 +160,12 @@ def _zone() -> Any:
     return dt.datetime.now().astimezone().tzinfo
 
 
-def counter_lines(frame: pd.DataFrame, color: bool = False) -> Iterator[str]:
+def counter_lines(frame: pd.DataFrame, color: bool = False, width: int = 160) -> Iterator[str]:
     """Yield the counters that are not 0, by topic, with what each means."""
     counted = frame[frame["total"] > 0]
     for topic, part in counted.groupby("topic", sort=False):
         yield paint(str(topic), "title", color)
         cells = [[str(row.counter), f"{row.total:,}", str(row.meaning)] for row in part.itertuples()]
-        yield from align(cells, right=(1,), indent="  ")
+        for line in align(cells, right=(1,), indent="  "):
+            yield from folded(line, width)
     yield f"{len(frame) - len(counted)} more are 0"

@@ -18,7 +18,7 @@ from analyzer import cli
 from analyzer.frames import schema
 from analyzer.frames.kernel_counters import CATALOGUE, as_markdown
 from analyzer.host import sockstat
-from analyzer.views.sockets import SAR
+from analyzer.views.sockets import SAR, SockstatLines
 from tests.host import stage as stages
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -162,6 +162,24 @@ def test_rates_are_increases_a_second():
     assert (row["ActiveOpens"], row["RetransSegs"]) == (3.5, 0.0)
     assert pd.isna(row["OutRsts"])
     assert row["interval"] == 2.0
+
+
+@linux
+@pytest.mark.parametrize(("columns", "left_out"), [(160, 0), (130, 0), (120, 0), (104, 0), (100, 1), (80, 4), (60, 6)])
+def test_lines_fit_the_terminal_and_stand_under_their_heads(columns, left_out):
+    """The fewest that do first: TCP's own totals and rates stay."""
+    first = sockstat.read()
+    moved = {name: count + 1234 for name, count in first.counters.items()}
+    row = sockstat.rows([(first, first._replace(monotonic_s=first.monotonic_s + 1.0, counters=moved))])
+    writer = SockstatLines(width=columns)
+    lines = [*writer.of(row), *writer.of(row), *writer.average()]
+    assert max(map(len, lines)) <= columns
+    heads, figures, average = lines[0], lines[1], lines[-1]
+    assert len(heads.split()) == len(SAR) + 1 - left_out
+    ends = [match.end() for match in re.finditer(r"\S+", heads)][1:]
+    for line in (figures, average):
+        assert [match.end() for match in re.finditer(r"\S+", line)][1:] == ends
+    assert {"tcpsck", "tcp-tw", "estab", "active/s", "passive/s", "retrans/s"} <= set(heads.split())
 
 
 @linux
