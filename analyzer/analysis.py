@@ -131,7 +131,8 @@ class Analysis:
         Raises
         ------
         ValueError
-            If freq is no duration, there is no such port, or ``"local"`` is asked for and the capture does not tell.
+            If freq is no duration, a host no address, there is no such port, or ``"local"`` is asked for and the capture
+            does not tell.
         """
         from analyzer.frames.state_counts import state_counts
 
@@ -240,7 +241,9 @@ class Analysis:
             if not self.local_addresses:
                 raise ValueError("this capture does not tell which addresses are local: name them with host=")
             return self.local_addresses
-        return (host,) if isinstance(host, str) else tuple(host)
+        from analyzer.frames.addresses import written
+
+        return tuple(written(name) for name in ([host] if isinstance(host, str) else host))
 
     def _on_port(self, port: int | None) -> Any:
         if asked_port(port) is None:

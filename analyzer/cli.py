@@ -243,7 +243,14 @@ def states(request: Request, at: str | None, every: str | None, host: tuple[str,
         raise click.BadParameter(str(error), param_hint="--at") from error
     analysis = analysed(request)
     hosts: Any = None if not host else "local" if host == ("local",) else list(host)
+    unseen: list[str] = []
     try:
+        if hosts and hosts != "local":
+            from analyzer.frames.addresses import absent
+
+            unseen = absent(hosts, analysis.flows)
+            for address in unseen:
+                talk(f"{address}: this address has no sockets in the capture; analyzer flows shows which have")
         if moment is not None:
             asked = moments.when(moment, analysis.capture.first)
             if said := moments.outside(asked, analysis.capture.first, analysis.capture.end):
@@ -256,7 +263,11 @@ def states(request: Request, at: str | None, every: str | None, host: tuple[str,
         raise click.UsageError(str(error)) from error
     if request.form == "table" and moment is None:
         table = table.loc[:, table.any()]
-    _print(request, "state_counts", table)
+    if request.form == "table" and table.empty:  # there would be heads, or times, and no figures
+        if not unseen:
+            talk("no socket is in any state here" + (" then" if moment is not None else ""))
+    else:
+        _print(request, "state_counts", table)
     verdict(request, analysis)
 
 

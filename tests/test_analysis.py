@@ -12,6 +12,7 @@ import pytest
 import analyzer
 from analyzer.capture.records import Comment, Damage
 from analyzer.frames import schema, store
+from analyzer.frames.addresses import absent
 from tests import wire
 from tests.capture.written import block, enhanced, interface, option, section, simple
 from tests.frames import made
@@ -65,6 +66,18 @@ def test_hosts_of_the_state_counts(many):
     assert many.state_counts("100ms", host=list(map(str, many.flows["client"].cat.categories))).equals(every)
     with pytest.raises(ValueError, match="does not tell which addresses are local"):
         many.state_counts(host="local")
+
+
+def test_an_address_is_one_however_it_is_written(tmp_path):
+    syn = wire.ipv6("fe80::1", "fe80::2", wire.tcp(40000, 80, 1, 0, "S"))
+    (tmp_path / "six.pcap").write_bytes(wire.pcap([wire.record(10**18, wire.ethernet(wire.IPV6, syn))]))
+    analysis = analyzer.read(tmp_path / "six.pcap")
+    written = ["fe80::1", "FE80:0::0001", "fe80::1%eth0"]
+    assert absent([*written, "2001:db8::1", "10.0.0.1"], analysis.flows) == ["2001:db8::1", "10.0.0.1"]
+    for host in written:
+        assert analysis.states_at(analysis.capture.last, host)["SYN_SENT"] == 1
+    with pytest.raises(ValueError, match="host='www': it is an address"):
+        analysis.state_counts(host=["www"])
 
 
 def test_local_ends_by_default_where_the_capture_tells():

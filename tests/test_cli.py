@@ -98,6 +98,25 @@ def test_states_at_a_time_and_over_time(main):
     assert set(end) <= set(STATES)
 
 
+def test_hosts_that_have_no_sockets_are_said(main):
+    """Neither bare times nor a head alone."""
+    for more in ([], ["--at", "+0.1"]):
+        code, out, err = main("states", LIFE, "--host", "1.2.3.4", *more)
+        assert (code, out) == (0, "")
+        assert err.startswith("analyzer: 1.2.3.4: this address has no sockets in the capture")
+        code, out, err = main("states", LIFE, "--host", "foo", *more)
+        assert (code, out) == (2, "")
+        assert "host='foo': it is an address" in err
+        code, out, err = main("states", LIFE, "--port", "1", *more)
+        assert (code, out, err.startswith("analyzer: no socket is in any state here")) == (0, "", True)
+    code, out, err = main("states", LIFE, "--host", "1.2.3.4", "--host", "127.0.0.1")
+    assert (code, out) == main("states", LIFE, "--host", "127.0.0.1")[:2]
+    assert "1.2.3.4: this address" in err
+    code, out, err = main("states", LIFE, "--host", "1.2.3.4", "--format", "csv")
+    assert (code, out.splitlines()[0][:5]) == (0, "time,")
+    assert "1.2.3.4: this address" in err
+
+
 def test_a_time_without_a_zone_is_local(main, monkeypatch):
     first = analyzer.read(LIFE).capture.first
     when = (first + pd.Timedelta(seconds=30)).tz_convert("Asia/Kolkata")

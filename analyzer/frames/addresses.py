@@ -12,6 +12,8 @@ import numpy.typing as npt
 from analyzer.flows.table import SEEN_LOCAL, SEEN_LOOPBACK, SEEN_REMOTE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import pandas as pd
     import pyarrow as pa
 
@@ -31,6 +33,26 @@ def address_words(addresses: npt.NDArray[np.void]) -> pa.Array:
     high, low = addresses["hi"][version_6].tolist(), addresses["lo"][version_6].tolist()
     written = [str(ipaddress.IPv6Address(hi << 64 | lo)) for hi, lo in zip(high, low, strict=True)]
     return pc.replace_with_mask(words, pa.array(version_6), pa.array(written, pa.large_string()))
+
+
+def written(host: str) -> str:
+    """Return an address as the frames write it, without its zone.
+
+    Raises
+    ------
+    ValueError
+        If it is none.
+    """
+    try:
+        return str(ipaddress.ip_address(ipaddress.ip_address(host).packed))
+    except ValueError:
+        raise ValueError(f"host={host!r}: it is an address, such as 10.0.0.1 or fe80::1, or 'local'") from None
+
+
+def absent(hosts: Iterable[str], flows: pd.DataFrame) -> list[str]:
+    """Return those of some addresses that are no end of any connection; ValueError if one is no address."""
+    ends = {*flows["client"].unique(), *flows["server"].unique()}
+    return [host for host in hosts if written(host) not in ends]
 
 
 class AddressWords:
