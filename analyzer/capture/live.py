@@ -101,12 +101,13 @@ class LiveSource:
         self._sniffer = Sniffer(names, expression)
         self._filter = Filter(expression) if expression and self._sniffer.late_filter else None
         self.info = CaptureInfo(files=[self._name], formats=["live"], kernel_drops=0, bpf=expression)
+        self.info.began_ns = began_ns = time.time_ns()
         self._table = InterfaceTable(self.info)
         snap_length = snap_length or SNAP_LENGTH
         here = Interface(self._sniffer.link, self._name, snap_length)
         self._table.add(here)
         try:
-            self._writer = CaptureWriter(write, here) if write else None
+            self._writer = CaptureWriter(write, here, began_ns) if write else None
         except CaptureError:
             self._sniffer.close()
             raise

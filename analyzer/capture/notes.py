@@ -24,6 +24,7 @@ class Notes:
 
     def __init__(self) -> None:
         self.timeless = 0
+        self.began_ns: int | None = None
         self.ended_ns: int | None = None
         self._comments: list[tuple[int | None, int | None, str]] = []
         self._left_out = 0
@@ -31,6 +32,11 @@ class Notes:
         self._processes: dict[int, str] = {}
         self._drops: dict[object, tuple[int | None, int | None]] = {}
         self._handed: tuple[int, int] = (0, 0)
+
+    def begin(self, time_ns: int) -> None:
+        """Note when capturing began; of several times the first."""
+        if time_ns <= _LATEST_NS:
+            self.began_ns = time_ns if self.began_ns is None else min(time_ns, self.began_ns)
 
     def end(self, time_ns: int) -> None:
         """Note when capturing ended; of several times the last, and none that no clock shows."""
@@ -78,6 +84,8 @@ class Notes:
         """Add to a capture's ``info`` what is new."""
         info.timeless += self.timeless
         self.timeless = 0
+        if self.began_ns is not None:
+            info.began_ns = self.began_ns if info.began_ns is None else min(self.began_ns, info.began_ns)
         if self.ended_ns is not None:
             info.ended_ns = max(self.ended_ns, info.ended_ns or 0)
         room = max(0, COMMENTS - len(info.comments))

@@ -36,7 +36,7 @@ _BYTE_ORDER_MAGIC = 0x1A2B3C4D
 _END_OF_OPTIONS, _COMMENT = 0, 1
 _APPLICATION = 4
 _NAME, _RESOLUTION, _TIME_OFFSET = 2, 9, 14
-_ENDED, _INTERFACE_DROPS, _SYSTEM_DROPS = 3, 5, 7
+_BEGAN, _ENDED, _INTERFACE_DROPS, _SYSTEM_DROPS = 2, 3, 5, 7
 _PROCESS_AND_THREAD, _PROCESS_INDEX = 8, 0x8001
 _PROCESS_NAME = 2
 #: Records of a name resolution block, and the octets of their addresses.
@@ -415,9 +415,10 @@ class PcapngReader(Reader):
             for code, value in self._options(20, length - 4):
                 if len(value) == 8:
                     counts[code] = int.from_bytes(value, "big" if self._big else "little")
-                if code == _ENDED and len(value) == 8 and self._section.ours:
+                if code in (_BEGAN, _ENDED) and len(value) == 8 and self._section.ours:
                     # Of others it is not believed: a piece that was cut out may have the whole's. Written in nanoseconds.
-                    self.notes.end(int.from_bytes(value[4:] + value[:4], "little"))
+                    note = self.notes.begin if code == _BEGAN else self.notes.end
+                    note(int.from_bytes(value[4:] + value[:4], "little"))
             self.notes.drops((self._sections, self._word(8)), counts.get(_INTERFACE_DROPS), counts.get(_SYSTEM_DROPS))
         elif kind == PROCESS and length >= 16:
             number = self._word(8)

@@ -92,6 +92,7 @@ class CaptureInfo:
     comments_left_out: int = 0  #: how many more there are
     names: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)  #: pcapng: address -> its names
     processes: dict[int, str] = dataclasses.field(default_factory=dict)  #: macOS's pcapng: process id -> name
+    began_ns: int | None = None  #: when capturing began, where ``ended_ns`` is known too
     ended_ns: int | None = None
     """When capturing ended, or as far as it has come, where that is known: live, and of files that a live session wrote. All
     that came up to then is here; None: nobody knows how long no packet came after the last one."""

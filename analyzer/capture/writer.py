@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from analyzer.capture.records import Interface
 
 _SECTION, _INTERFACE, _STATISTICS, _PACKET = 0x0A0D0D0A, 1, 5, 6
-_APPLICATION, _NAME, _RESOLUTION, _ENDED, _RECEIVED, _DROPPED = 4, 2, 9, 3, 4, 7
+_APPLICATION, _NAME, _RESOLUTION, _BEGAN, _ENDED, _RECEIVED, _DROPPED = 4, 2, 9, 2, 3, 4, 7
 _NANOSECONDS = 9
 _HEAD = 28  #: an enhanced packet block's words before the packet; 4 more bytes behind it
 
@@ -49,6 +49,8 @@ class CaptureWriter:
         The file, and when to begin another.
     interface
         Theirs.
+    began_ns
+        When capturing began; of a file that is begun later that is then.
 
     Raises
     ------
@@ -56,12 +58,12 @@ class CaptureWriter:
         The file cannot be written.
     """
 
-    def __init__(self, target: Target, interface: Interface) -> None:
+    def __init__(self, target: Target, interface: Interface, began_ns: int) -> None:
         self._target, self._interface = target, interface
         self.paths: list[pathlib.Path] = []  #: those that are there, the oldest first
         self._begun = 0
         self._buffer = np.zeros(1 << 16, np.uint8)
-        self._file = self._next()
+        self._file = self._next(began_ns)
 
     def write(self, records: Records) -> None:
         """Append the records.
@@ -77,7 +79,7 @@ class CaptureWriter:
                 self._target.rotate_s and time.monotonic() - self._since_s >= self._target.rotate_s
             ):
                 self._finish()
-                self._file = self._next()
+                self._file = self._next(time.time_ns())
             end = self._fitting(records, begin)
             self._write(Records._make([records.data, *(column[begin:end] for column in records[1:-1]), records.links]))
             begin = end
@@ -103,14 +105,14 @@ class CaptureWriter:
         """End the file with when the capture has ended and what was lost on the way."""
         self._finish(ended_ns, dropped)
 
-    def _next(self) -> BinaryIO:
+    def _next(self, began_ns: int) -> BinaryIO:
         name = time.strftime(self._target.path) if self._target.rotate_s else self._target.path
         if self._begun and (name == self._target.path or pathlib.Path(name) in self.paths):
             name = f"{name}{self._begun}"
         self._begun += 1
         path = pathlib.Path(name)
         self._bytes = self._packets = 0
-        self._since_s = time.monotonic()
+        self._since_s, self._began_ns = time.monotonic(), began_ns
         try:
             file = path.open("wb", buffering=0)
         except OSError as error:
@@ -131,7 +133,8 @@ class CaptureWriter:
         counts = _option(_RECEIVED, struct.pack("<Q", self._packets))
         if dropped is not None:
             counts += _option(_DROPPED, struct.pack("<Q", dropped))
-        self._put(_block(_STATISTICS, bytes(4) + _timestamp(time.time_ns()) + ended + counts + bytes(4)))
+        began = _option(_BEGAN, _timestamp(self._began_ns))
+        self._put(_block(_STATISTICS, bytes(4) + _timestamp(time.time_ns()) + began + ended + counts + bytes(4)))
         self._file.close()
 
     def _put(self, octets: bytes | memoryview) -> None:

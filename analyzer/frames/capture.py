@@ -35,7 +35,7 @@ LINK_NAMES = {
 }
 """tcpdump's names (``-y``, https://www.tcpdump.org/linktypes.html) of what is decoded here."""
 
-_TIMES = ("first", "last", "ended")
+_TIMES = ("first", "last", "began", "ended")
 _SHOWN = 10  #: of the entries of a field, in HTML
 
 
@@ -96,6 +96,8 @@ class Capture:
         default_factory=dict
     )  #: of a live session, what is not in memory any more
 
+    began: pd.Timestamp | None = None  #: when capturing began, where it is known when it ended
+
     @property
     def whole(self) -> bool:
         """Whether every file, and every interface, could be read to its end."""
@@ -107,6 +109,13 @@ class Capture:
         if self.ended is None or self.last is None:
             return self.last
         return max(self.ended, self.last)
+
+    @property
+    def listened_s(self) -> float | None:
+        """From when capturing began to when it ended, in seconds; None where nobody has noted that."""
+        if self.began is None or self.ended is None:
+            return None
+        return max(0.0, float((self.ended - self.began).total_seconds()))
 
     @property
     def duration_s(self) -> float:
@@ -135,7 +144,8 @@ class Capture:
 
     @classmethod
     def from_json(cls, plain: dict[str, Any]) -> Capture:
-        """Rebuild what ``as_json`` gave; KeyError or TypeError where it did not."""
+        """Rebuild what ``as_json`` gave, also before there was ``began``; KeyError or TypeError where it did not."""
+        plain = {"began": None, **plain}
         known = {field.name: plain[field.name] for field in dataclasses.fields(cls)}
         for name in ("files", "formats", "link_types", "interfaces", "filtered"):
             known[name] = tuple(known[name])
@@ -208,6 +218,7 @@ def describe(
         bpf=info.bpf,
         first=_stamp(int(times_ns.min())) if len(times_ns) else None,
         last=_stamp(int(times_ns.max())) if len(times_ns) else None,
+        began=_stamp(info.began_ns),
         ended=_stamp(info.ended_ns),
         let_go=dict(let_go or {}),
         **quality,

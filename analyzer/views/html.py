@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from analyzer.diagnosis.first_questions import Answers, socket_name
 from analyzer.views.lines import ASSUMED
 from analyzer.views.printable import printable
-from analyzer.views.text import FLOWS_SHOWN, ROWS_SHOWN, amount, seconds, since
+from analyzer.views.text import FLOWS_SHOWN, ROWS_SHOWN, amount, listened, seconds, since
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +44,7 @@ def card(answers: Answers, capture: Capture, flows: pd.DataFrame) -> str:
         f"{answers.segments:,} TCP segments of {capture.records:,} records, {amount(answers.payload_bytes)} of payload"
     )
     head += f" in {seconds(answers.duration_s)}{since(capture)}"
+    head += f"; {heard}" if (heard := listened(capture)) else ""
     parts = [f"<h3>{escaped(files or 'live')}</h3>", f'<p class="dim">{escaped(kinds)}</p>', f"<p>{escaped(head)}</p>"]
     parts += _section(f"{answers.connections:,} connection{'' if answers.connections == 1 else 's'}", _counts(answers))
     if 0 < len(flows) <= FLOWS_SHOWN:

@@ -138,13 +138,23 @@ def _head(answers: Answers, capture: Capture) -> list[str]:
     title = files[0] if len(files) == 1 else f"{len(files)} files: {files[0]} ... {files[-1]}" if files else "live"
     kinds = ", ".join(dict.fromkeys([*capture.formats, *capture.link_types]))
     lines = [title + (f" ({kinds})" if kinds else "")]
-    said = f"  {answers.segments:,} TCP segments of {capture.records:,} records, "
-    said += f"{amount(answers.payload_bytes)} of payload in {seconds(answers.duration_s)}"
-    lines.append(said + since(capture))
+    said = f"  {answers.segments:,} TCP segments of {capture.records:,} records"
+    if answers.segments or capture.listened_s is None:
+        said += f", {amount(answers.payload_bytes)} of payload in {seconds(answers.duration_s)}{since(capture)}"
+    lines.append(said)
+    if heard := listened(capture):
+        lines.append(f"  {heard}")
     if capture.bpf:  # live, the kernel leaves them out and does not count them
         left_out = "" if "live" in capture.formats else f" ({capture.filtered_out:,} records left out)"
         lines.append(f"  capture filter: {capture.bpf}{left_out}")
     return lines
+
+
+def listened(capture: Capture) -> str:
+    """Say how long a session listened, that nothing came can be told from nobody having waited; empty where nobody knows."""
+    if capture.listened_s is None:
+        return ""
+    return f"listened for {seconds(capture.listened_s)}, from {capture.began:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def since(capture: Capture) -> str:

@@ -93,6 +93,9 @@ def test_the_file_says_what_the_session_said(tmp_path: pathlib.Path, where: str,
     assert len(live.packets) > 5 * 8
     assert (live.transitions["frame"].isna() & (live.transitions["time"] > live.capture.last)).sum() == 5, "by a timer"
     assert live.capture.ended == read.capture.ended
+    assert live.capture.began == read.capture.began
+    assert live.capture.began < live.capture.first
+    assert live.capture.listened_s > 0.6
     assert live.answers().waiting == read.answers().waiting
     for name in ("packets", "options", "flows", "transitions", "anomalies"):
         pd.testing.assert_frame_equal(getattr(live, name), getattr(read, name))

@@ -182,6 +182,14 @@ def test_damage_is_one_message(tmp_path, damage, said):
         analyzer.load(tmp_path)
 
 
+def test_what_was_saved_before_sessions_knew_when_they_began(tmp_path):
+    analysis().save(tmp_path)
+    described = json.loads((tmp_path / "capture.json").read_text())
+    del described["capture"]["began"]
+    _edit(tmp_path / "capture.json", **described)
+    assert analyzer.load(tmp_path).capture.began is None
+
+
 def test_nothing_there_at_all(tmp_path):
     with pytest.raises(StoreError, match="no saved analysis"):
         analyzer.load(tmp_path / "missing")

@@ -84,6 +84,20 @@ def test_a_day_that_printed_text_does_not_say_is_not_made_up():
     assert "from 1970-01-01 14:12:45 UTC" in analysis(**noon).summary()
 
 
+def test_how_long_nobody_was_heard():
+    """Nothing in a minute is not nothing at once."""
+    empty = {name: schema.empty(name) for name in store.STORED}
+    at = {
+        "began": pd.Timestamp("2025-03-01 12:00:00", tz="UTC"),
+        "ended": pd.Timestamp("2025-03-01 12:01:00", tz="UTC"),
+    }
+    said = Analysis(empty, made.capture(records=0, segments=0, first=None, last=None, **at))
+    lines = said.summary().splitlines()
+    assert lines[1:3] == ["  0 TCP segments of 0 records", "  listened for 60.0 s, from 2025-03-01 12:00:00 UTC"]
+    assert "listened for 60.0 s" in said._repr_html_()
+    assert "listened" not in analysis().summary()
+
+
 def test_colour_only_where_wished():
     assert "\x1b" not in analysis().summary()
     assert "\x1b[33mwarning\x1b[0m" in analysis().summary(color=True)
