@@ -154,7 +154,7 @@ def show_screen(session: LiveSession, where: str, *, color: bool) -> None:
     from analyzer.views.board import Board
     from analyzer.views.screen import LiveScreen
 
-    waiting = "" if kernel.is_warm() else " compiling, once: some seconds "
+    waiting = "" if kernel.is_warm() else " compiling, once: about half a minute "
     if not color:
         os.environ["NO_COLOR"] = "1"  # Textual's way to be told; it takes it out again
     LiveScreen(session, Board(own_addresses()), where, waiting=waiting).run()

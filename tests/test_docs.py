@@ -11,7 +11,7 @@ import click
 import pytest
 
 import analyzer
-from analyzer import cli
+from analyzer import cli, kernel
 from analyzer.frames import schema, vocabulary
 from analyzer.views.terminal import FORMATS
 
@@ -51,6 +51,15 @@ def test_every_option_has_help():
 @pytest.mark.parametrize("code", [0, 1, 2, 3, 4, 130])
 def test_every_exit_code_is_documented(code):
     assert re.search(rf"^\| {code} \|", README, re.MULTILINE)
+
+
+def test_where_compiled_kernels_lie_is_documented(monkeypatch):
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    folder = kernel.cache_folder.__wrapped__().parent
+    assert f"`~/{folder.relative_to(pathlib.Path.home())}`" in README
+    assert "`NUMBA_CACHE_DIR`" in README
 
 
 def test_every_format_is_documented():

@@ -40,7 +40,7 @@ def announce() -> None:
         where = kernel.cache_folder().parent
         talk(f"compiling, half a minute each time: {where} cannot be written (NUMBA_CACHE_DIR names another folder)")
     else:
-        talk("first use of this version: compiling takes some seconds, once")
+        talk("first use of this version: compiling takes about half a minute, once")
 
 
 def colored(wish: str, output: str | None) -> bool:
