@@ -48,7 +48,7 @@ def _user_cache() -> pathlib.Path:
 
 
 def is_warm() -> bool:
-    """Whether compiled kernels of this version lie in the cache; else the first use compiles for some seconds."""
+    """Whether compiled kernels of this version lie in the cache; else the first use compiles for half a minute."""
     folder = cache_folder()
     with contextlib.suppress(OSError):  # another user's
         return folder.is_dir() and any(folder.rglob("*.nbc"))

@@ -140,7 +140,8 @@ def some_flows(tracking: Tracking, flows: Mask) -> tuple[connection.Connections,
     """Copy these flows with their ends, their state changes and their anomalies: all that ``outcome.ended`` looks at."""
     of = tracking.log.anomalies["flow"][: int(tracking.log.counts[1])]
     anomalies = (of >= 0) & flows[of] if len(flows) else np.zeros(len(of), np.bool_)
-    it = selection(tracking, flows, np.zeros(tracking.rows, np.bool_), anomalies, living=False)
+    transitions = flows[tracking.log.transitions["flow"][: int(tracking.log.counts[0])]]
+    it = selection(tracking, flows, np.zeros(tracking.rows, np.bool_), transitions, anomalies, living=False)
     return _connections(tracking, it, living=False), _log(tracking, it, living=False)
 
 
