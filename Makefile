@@ -31,11 +31,11 @@ demo: setup  ## set up, then analyse a capture of this repository
 test: setup  ## set up, then pass the tests and run the notebooks (tshark and tcpdump, where installed, are asked too)
 	@command -v tshark >/dev/null && command -v tcpdump >/dev/null \
 	  || echo "tests that ask tshark or tcpdump will be skipped: apt-get install tshark tcpdump" >&2
-	$(BIN)/python -m pytest -n $(JOBS) --nbmake tests notebooks
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --nbmake tests notebooks
 
 test-bounds: setup  ## the tests again, array bounds checked, with an empty kernel cache of their own
 	@cache=$$(mktemp -d) && trap 'rm -rf "$$cache"' EXIT && \
-	  NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$$cache" $(BIN)/python -m pytest -n $(JOBS) tests
+	  NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR="$$cache" $(BIN)/python -m pytest -n $(JOBS) --dist worksteal tests
 
 lint: setup  ## formatting, lint and types, changing nothing
 	$(BIN)/ruff format --check .

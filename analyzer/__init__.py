@@ -27,10 +27,11 @@ from analyzer.errors import (
 from analyzer.settings import Settings
 
 if TYPE_CHECKING:
-    from analyzer.analysis import Analysis, Flow, load, read
+    from analyzer.analysis import Analysis, Flow
     from analyzer.frames.vocabulary import analysis_names
     from analyzer.host.sockets import socket_states, sockets
     from analyzer.host.sockstat import counters, sockstat
+    from analyzer.reading import load, read
     from analyzer.session import LiveSession
     from analyzer.start import follow, live
 
@@ -69,8 +70,8 @@ _ROOMS = {
     "counters": "analyzer.host.sockstat",
     "follow": "analyzer.start",
     "live": "analyzer.start",
-    "load": "analyzer.analysis",
-    "read": "analyzer.analysis",
+    "load": "analyzer.reading",
+    "read": "analyzer.reading",
     "socket_states": "analyzer.host.sockets",
     "sockets": "analyzer.host.sockets",
     "sockstat": "analyzer.host.sockstat",

@@ -40,8 +40,8 @@ def verify(
     tshark reads twice and goes by its defaults. A flag is counted where either of us sets it. Where Wireshark is known to
     be wrong we differ on purpose: docs/differences.md.
     """
-    from analyzer.analysis import read
     from analyzer.peers.agreement import agreement
+    from analyzer.reading import read
     from analyzer.views import rows
 
     form = chosen_format(form, output)

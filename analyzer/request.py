@@ -127,9 +127,9 @@ def analysed(request: Request) -> Analysis:
     if (saved := _saved(request)) is not None:
         return chosen_part(request, saved)
     with stopped_by_interrupt(request) as stoppable, Progress() as progress:
-        from analyzer.analysis import read_source
         from analyzer.decode.text_source import open_source
         from analyzer.peers.wireshark import frames_matching
+        from analyzer.reading import read_source
 
         announce()
         matching = frames_matching(request.captures, request.display_filter) if request.display_filter else None
@@ -181,7 +181,7 @@ def _saved(request: Request) -> Analysis | None:
         raise click.UsageError(
             f"{folder}: saved frames are not analysed again: --port and --flow choose of them; no filter, -Y or --copies"
         )
-    from analyzer.analysis import load
+    from analyzer.reading import load
 
     return load(folder).select(port=request.port)
 

@@ -19,7 +19,7 @@ NAMES = [str(path.relative_to(PACKAGE)) for path in MODULES]
 
 ORDER = (
     "errors", "settings", "ports", "kernel", "capture", "decode", "flows", "tracker", "frames", "host", "peers", "diagnosis",
-    "views", "fleet", "analysis", "session", "start", "command_words", "request", "host_commands", "live_options",
+    "views", "fleet", "analysis", "reading", "session", "start", "command_words", "request", "host_commands", "live_options",
     "live_lines", "peer_commands", "cli", "__main__",
 )  # fmt: skip
 """A module imports its own room, and what stands left of it."""
