@@ -120,9 +120,8 @@ class LiveSource:
             packets = RawReads(self._sniffer, _KERNEL_BUFFER, snap_length)
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         most_bytes = min(self._settings.backlog_bytes, int(_SHARE * memory))
-        until_s = (
-            None if duration_s is None else time.monotonic() + duration_s
-        )  # from now on: the ring may have been compiled
+        # The duration begins now: until here scapy was loaded, and perhaps the ring's kernel compiled.
+        until_s = None if duration_s is None else time.monotonic() + duration_s
         self._backlog = Backlog(packets, most_bytes, until_s, self._failed)
         self._closed = False
 

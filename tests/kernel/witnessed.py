@@ -13,15 +13,18 @@ from captures.recorder.stage import PORT
 from tests.recordings import Endpoint, mirror, table
 
 CAPTURES = ("client", "server", "wire")
-FIN, SYN, RST = 0x01, 0x02, 0x04
+FIN, SYN, RST, ACK = 0x01, 0x02, 0x04, 0x10
 SENT_WITH = {"SYN_SENT": SYN, "SYN_RCVD": SYN, "FIN_WAIT_1": FIN, "LAST_ACK": FIN, "CLOSED": RST}
 """What an end sends when it comes into a state by its own doing."""
 ANSWERED = ("FIN_WAIT_1", "LAST_ACK", "CLOSE_WAIT", "CLOSING", "TIME_WAIT")
 """Of the close, what an end sends next may be a while in coming, and tells at its own host too: its FIN waits for a window or
 for a retransmission to be acknowledged; and it delays the ACK of a FIN, which its peer may repeat meanwhile as if it was lost."""
+BY_FIN = ("CLOSE_WAIT", "CLOSING", "TIME_WAIT")
+"""What an end comes into by its peer's FIN: nothing tells of it but what acknowledges that FIN."""
 NEAR_NS = 5_000_000
 """Between a state and the stamp of the segment that belongs to it: both are the same clock's and microseconds apart, but on
 a busy machine a program may lose its processor in between, for a slice of some milliseconds."""
+SPACE = 1 << 32
 SAME_NS = 300_000
 """What is sent so shortly before a state belongs to it: some segments go out first."""
 
@@ -40,6 +43,8 @@ class Sent:
 
     sender: Endpoint
     flags: int
+    end: int  #: the sequence number behind it
+    ack: int
     time_ns: int
     came_ns: list[int] = field(default_factory=list)
 
@@ -77,6 +82,15 @@ class Witnessed:
             new = SYN if state.name == "CLOSED" else 0  # the next connection's
             after = [
                 sent for sent in after if sent.flags & flags or (sent.flags & new and sent.time_ns > state.since_ns)
+            ]
+        elif state.name in BY_FIN:
+            fins = [
+                sent
+                for sent in self.sent
+                if sent.sender == mirror(me) and sent.flags & FIN and sent.time_ns <= state.time_ns + NEAR_NS
+            ]
+            after = [
+                sent for sent in after if sent.flags & ACK and fins and (sent.ack - fins[-1].end) % SPACE < SPACE // 2
             ]
         if end.startswith(capture):
             tells = [sent.time_ns for sent in after if state.name in ANSWERED]
@@ -124,12 +138,13 @@ def _packets(data: bytes) -> list[tuple[int, bool, bytes]]:
     return found
 
 
-def _segment(packet: bytes) -> tuple[Endpoint, int]:
-    """Who sent it, and its flags."""
+def _segment(packet: bytes) -> tuple[Endpoint, int, int, int]:
+    """Who sent it, its flags, the sequence number behind it, and the one that it acknowledges."""
     ipv4 = packet[0] >> 4 == 4
     header, pair = (
         (4 * (packet[0] & 15), (packet[12:16], packet[16:20])) if ipv4 else (40, (packet[8:24], packet[24:40]))
     )
     source, target = (str(ipaddress.ip_address(address)) for address in pair)
-    sport, dport = struct.unpack_from(">HH", packet, header)
-    return (source, sport, target, dport), packet[header + 13]
+    sport, dport, seq, ack, offset, flags = struct.unpack_from(">HHIIBB", packet, header)
+    length = len(packet) - header - (offset >> 4) * 4 + bool(flags & SYN) + bool(flags & FIN)
+    return (source, sport, target, dport), flags, (seq + length) % SPACE, ack
