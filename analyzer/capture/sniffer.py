@@ -107,7 +107,7 @@ class Sniffer:
         self.cooked = len(interfaces) != 1 or ANY in interfaces
         self.link = SLL2 if self.cooked else _LINKS[next(iter(kinds.values()))]
         self.only = () if ANY in interfaces else tuple(socket.if_nametoindex(name) for name in kinds)
-        self._numbers = dict(zip(kinds, self.only, strict=False))
+        self._watched = dict(zip(kinds, self.only, strict=False)) if self.cooked else {}
         self.late_filter = False
         name = ", ".join(interfaces)
         if expression:  # before anything is opened
@@ -123,16 +123,19 @@ class Sniffer:
                 self.socket.setsockopt(_SOL_PACKET, _PACKET_IGNORE_OUTGOING, 1)
 
     def gone(self) -> list[str]:
-        """Name those of several interfaces that are not there any more, each once; the socket, bound to none, does not tell."""
-        names = [name for name, number in self._numbers.items() if not _exists(number)]
+        """Name those of several interfaces that are not there any more, each once; the socket, bound to none, does not tell.
+
+        Of a single one its socket tells.
+        """
+        names = [name for name, number in self._watched.items() if not _exists(number)]
         for name in names:
-            del self._numbers[name]
+            del self._watched[name]
         return names
 
     @property
     def left(self) -> bool:
-        """Whether any interface is there still, as far as ``gone`` has looked."""
-        return not self.only or bool(self._numbers)
+        """Whether any of several interfaces is there still, as far as ``gone`` has looked."""
+        return not (self.cooked and self.only) or bool(self._watched)
 
     def refuse(self) -> None:
         """Let no more packets come: what has come stays to be read."""
