@@ -114,7 +114,7 @@ def _tcpdump_lines(request: Request) -> Iterator[str]:
         with contextlib.closing(source):
             yield from tcpdump.lines(source, port=request.port, frames=frames)
     for damage in source.info.damage:
-        talk(f"{damage.where}: {damage.what}; what stands before it is printed")
+        talk(f"{damage}; what stands before it is printed")
     if request.strict and source.info.damage:
         raise Stop(4)
 

@@ -55,7 +55,7 @@ def verify(
         else:
             rows.write("agreement", found.differences if differences else found.fields, form, out)
     for damage in analysis.capture.damage:
-        talk(f"{damage.where}: {damage.what}; what stands before it is compared")
+        talk(f"{damage}; what stands before it is compared")
     if fail_under is not None and (found.fields["percent"] < fail_under).any():
         context.exit(3)
 

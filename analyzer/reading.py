@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from analyzer.analysis import Analysis, Path
@@ -12,9 +12,7 @@ from analyzer.settings import Copies, Settings
 
 if TYPE_CHECKING:
     from analyzer.capture.records import Source
-
-Progress = Callable[[float | None, int], None]
-"""Called now and then with the part read so far (0..1, None where the end is unknown) and the number of records."""
+    from analyzer.frames.build import Progress
 
 
 def read(

@@ -205,7 +205,7 @@ def chosen_part(request: Request, analysis: Analysis) -> Analysis:
             raise click.UsageError(f"no flow {request.flow} here: see analyzer flows")
         analysis = analysis.select(flow=request.flow)
     for damage in analysis.capture.damage:
-        talk(f"{damage.where}: {damage.what}; what stands before it is analysed")
+        talk(f"{damage}; what stands before it is analysed")
     return analysis
 
 

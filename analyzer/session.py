@@ -243,7 +243,7 @@ class LiveSession:
     @property
     def damage(self) -> list[str]:
         """What could not be read any more from some moment on, in sentences: one of several interfaces that has gone away."""
-        return [f"{damage.where}: {damage.what}" for damage in self._source.info.damage]
+        return [str(damage) for damage in self._source.info.damage]
 
     @property
     def running(self) -> bool:

@@ -54,10 +54,10 @@ class Damage:
     offset: int | None  #: byte offset in the (decompressed) file; None of an interface
     what: str  #: one sentence: what is wrong there
 
-    @property
-    def where(self) -> str:
-        """Where it is, for people."""
-        return self.file if self.offset is None else f"{self.file}, byte {self.offset:,}"
+    def __str__(self) -> str:
+        """Where and what, for people."""
+        where = self.file if self.offset is None else f"{self.file}, byte {self.offset:,}"
+        return f"{where}: {self.what}"
 
 
 @dataclasses.dataclass(slots=True)

@@ -255,7 +255,7 @@ def _icmp_meaning(anomalies: pd.DataFrame) -> str:
 
 def _remarks(capture: Capture, troubles: dict[str, Trouble], flows: pd.DataFrame) -> list[Remark]:
     """Say what the reader must know of the capture before he believes the rest."""
-    remarks = [Remark("error", f"{d.where}: {d.what}; read up to there") for d in capture.damage]
+    remarks = [Remark("error", f"{damage}; read up to there") for damage in capture.damage]
     if capture.kernel_drops:
         remarks.append(Remark("error", f"the kernel dropped {capture.kernel_drops:,} packets while capturing"))
     if capture.interface_drops:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from analyzer.settings import Settings
 
 Progress = Callable[[float | None, int], None]
+"""Called now and then with the part read so far (0..1, None where the end is unknown) and the number of records."""
 Rows = npt.NDArray[Any]
 
 _BATCHES = 4  # between reading and writing

@@ -75,9 +75,7 @@ class Capture:
     disordered: int  #: how often it went back by less, as several queues or processors make it
     one_direction: int  #: connections of which one direction was captured
     filtered: tuple[str, ...]  #: what the capture looks filtered for; see ``frames.quality.filters``
-    damage: tuple[
-        Damage, ...
-    ]  #: where a file, or one of several interfaces, stopped being readable; all before it was read
+    damage: tuple[Damage, ...]  #: where a file, or one of several interfaces, stopped being readable
     kernel_drops: int | None  #: packets that the kernel had no room for: live, or as pcapng or snoop has counted them
     interface_drops: int | None  #: packets that the interface or its driver lost, where pcapng has counted them
     timeless: int  #: records without a time of their own (pcapng's simple packets): they have the previous one's
@@ -164,8 +162,6 @@ def _said(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, int):
         return f"{value:,}"
-    if isinstance(value, Damage):
-        return f"{value.where}: {value.what}"
     if isinstance(value, Comment):
         return value.text
     if isinstance(value, dict):

@@ -44,9 +44,8 @@ _LOW = (1 << 31) - 1
 
 _GONE = (State.UNKNOWN, State.CLOSED, State.LISTEN)
 _UNCOUNTED = (State.UNKNOWN, State.CLOSED, State.LISTEN)  # LISTEN is counted by listener
-_AGAIN = np.array(
-    [kind.endswith(("retransmitted", "retransmission")) for kind in ANOMALY_KINDS]
-)  # SYN, SYN-ACK, FIN, data
+# A SYN, SYN-ACK, FIN or data that came again.
+_AGAIN = np.array([kind.endswith(("retransmitted", "retransmission")) for kind in ANOMALY_KINDS])
 _UNANSWERED = trouble.RANK["anomaly", "syn-unanswered"]
 _LASTING = [(State[row.name], rank) for rank, row in enumerate(trouble.ORDER) if row.of == "state"]
 

@@ -50,9 +50,8 @@ class FlowScreen(Screen[None]):
         self.tab = opened.TABS[0]
         self._flow: OneFlow | None = None
         self._made: tuple[str, int, list[Line]] = ("", 0, [])  #: lines, for which tab and width
-        self._top: int | None = (
-            None if row.number is not None else 0
-        )  #: the first line shown; None: the end, whatever comes
+        #: The first line shown; None: the end, whatever comes.
+        self._top: int | None = None if row.number is not None else 0
 
     def compose(self) -> ComposeResult:
         """Make the one widget that draws it all."""

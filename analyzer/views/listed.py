@@ -48,9 +48,8 @@ class Row(NamedTuple):
     reason: str
     new: bool
     ended: bool
-    sockets: tuple[
-        Mapping[Any, Any], Mapping[Any, Any]
-    ]  #: what the kernel's snapshot has of the client and of the server
+    #: What the kernel's snapshot has of the client and of the server.
+    sockets: tuple[Mapping[Any, Any], Mapping[Any, Any]]
 
 
 def listed(board: Board, place: int) -> Row:
